@@ -1,0 +1,42 @@
+# make mini, make test: the two commands of the README. Both make .venv first, where it is missing or out of date.
+
+PYTHON ?= python3
+ARGS ?=
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: help mini test lint clean
+
+help:
+	@echo 'usage: make TARGET [PYTHON=/path/to/python3] [ARGS="..."]'
+	@echo '  make mini    the whole pipeline on the corpus that comes with it; ARGS go to egs/mini/run.sh'
+	@echo '  make test    the tests; ARGS go to pytest'
+	@echo '  make lint    ruff and shellcheck'
+	@echo '  make clean   removes .venv and what make mini made'
+
+mini: .venv/.installed
+	@. ./path.sh && cd egs/mini && ./run.sh $(ARGS)
+
+test: .venv/.installed
+	@. ./path.sh && python3 -m pytest $(ARGS)
+
+lint: .venv/.installed
+	@. ./path.sh && ruff check .
+	@. ./path.sh && { git ls-files -co --exclude-standard '*.sh'; \
+	  git ls-files -co --exclude-standard -z | xargs -0 grep -lsE -m 1 '^#!.*\bbash$$'; } | sort -u | \
+	  xargs -d '\n' shellcheck -s bash -x -P SCRIPTDIR -P .
+
+clean:
+	rm -rf .venv egs/mini/{data,exp,work}
+
+# The stamp goes before an update begins, so that an install cut short leaves none, and the next one begins anew.
+.venv/.installed: pyproject.toml constraints.txt
+	@command -v "$(PYTHON)" > /dev/null || \
+	  { echo "$(PYTHON): not found; Python 3.11 or newer is needed: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11; give a newer one: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2> /dev/null || \
+	  { echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@if [ -e $@ ]; then rm $@; clear=; else clear=--clear; fi; "$(PYTHON)" -m venv $$clear .venv
+	.venv/bin/pip install -c constraints.txt -e ".[dev]"
+	@touch $@
