@@ -1,0 +1,86 @@
+"""What every executable does alike: log lines, one-line errors, exit codes."""
+
+import logging
+import os
+import shlex
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from pyspk.errors import UserError
+
+log = logging.getLogger("pyspk")
+
+
+def run(command: click.Command) -> None:
+    """Run a step's command line and leave the process: 0 done, 1 a user's mistake, 130 interrupted.
+
+    The command line is logged first. UserError, click's usage errors and missing files end as one line on stderr.
+    """
+    name = Path(sys.argv[0]).name
+    logging.basicConfig(format=f"{name}: %(message)s", level=logging.INFO, stream=sys.stderr)
+    if not {"--help", "-h"} & set(sys.argv[1:]):
+        log.info("%s", shlex.join([name, *sys.argv[1:]]))
+    try:
+        code = command.main(standalone_mode=False, prog_name=name)
+        sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)
+    except (KeyboardInterrupt, click.Abort):
+        log.error("interrupted; the same command goes on from here")
+        sys.exit(130)
+    except click.exceptions.Exit as leave:
+        sys.exit(leave.exit_code)
+    except click.ClickException as mistake:
+        log.error("error: %s (see %s --help)", _one_line(mistake.format_message()), name)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # the reader went away: say no more
+    except (UserError, OSError) as mistake:
+        log.error("error: %s", _one_line(str(mistake)))
+    sys.exit(1)
+
+
+def job_array_options(command: Callable) -> Callable:
+    """The options of every step that works in a job array: --nj, --cmd, --overwrite, and --job for the jobs."""
+    for option in (
+        click.option("--job", type=int, hidden=True, help="do this job's share and nothing else"),
+        click.option("--overwrite", is_flag=True, help="make anew what was made from other inputs or settings"),
+        click.option("--cmd", default="run.py", show_default=True,
+                     help="job runner with its options: run.py, or Kaldi's run.pl, queue.pl, slurm.pl"),
+        click.option("--nj", default=4, show_default=True, type=click.IntRange(1), help="number of parallel jobs"),
+    ):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def follow(path: Path, pattern: str, every_s: float = 0.5) -> Iterator[None]:
+    """While the block runs, show the lines with `pattern` that come into the log `path`."""
+    done = threading.Event()
+
+    def show() -> None:
+        shown, ended = 0, False
+        while not ended:
+            ended = done.wait(every_s)
+            lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+            shown = shown if shown <= len(lines) else 0      # begun anew
+            for line in lines[shown:]:
+                if pattern in line:
+                    sys.stderr.write(f"{line}\n")
+            shown = len(lines)
+
+    path.unlink(missing_ok=True)
+    follower = threading.Thread(target=show, daemon=True)
+    follower.start()
+    try:
+        yield
+    finally:
+        done.set()
+        follower.join()
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,67 @@
+"""What the tests share: a small corpus of synthetic speakers, and a way to run a step as a user does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).resolve().parents[1]
+RATE_HZ = 16000
+
+
+def environment() -> dict[str, str]:
+    """What path.sh sets, with this interpreter first on PATH."""
+    path = [Path(sys.executable).parent, ROOT / "steps", ROOT / "steps" / "cluster", ROOT / "local"]
+    return {**os.environ, "PATH": ":".join([*map(str, path), os.environ["PATH"]]), "PYTHONPATH": str(ROOT),
+            "LC_ALL": "C", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def step():
+    """Run a step: step("make_fbank.py", args..., code=0) -> its stdout and stderr together."""
+
+    def call(name: str, *args: object, code: int = 0) -> str:
+        done = subprocess.run([name, *map(str, args)], env=environment(), text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT)
+        assert done.returncode == code, done.stdout
+        assert "Traceback" not in done.stdout
+        return done.stdout
+
+    return call
+
+
+def voice(speaker: int, utt: int, seconds: float) -> np.ndarray:
+    """A buzz with the speaker's pitch and formant and the utterance's noise, (S,) int16."""
+    rng = np.random.default_rng([speaker, utt])
+    time_s = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
+    pitch_hz = 90 + 25 * speaker + rng.normal(0, 2)
+    formant_hz = 400 + 170 * speaker
+    partials = np.arange(1, 40)[:, None] * pitch_hz
+    gains = np.exp(-((partials - formant_hz) / 300) ** 2) + 0.02
+    buzz = (gains * np.sin(2 * np.pi * partials * time_s)).sum(0) * (1 + 0.5 * np.sin(2 * np.pi * 4 * time_s))
+    samples = 4000 * buzz / np.abs(buzz).max() + rng.normal(0, 60, len(time_s))
+    return samples.astype(np.int16)
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory) -> Path:
+    """DIR/SPEAKER/UTT.wav: 8 speakers with 6 utterances of 1.2 to 2.2 s."""
+    folder = tmp_path_factory.mktemp("recordings")
+    for speaker in range(8):
+        (folder / f"s{speaker}").mkdir()
+        for utt in range(6):
+            soundfile.write(folder / f"s{speaker}" / f"u{utt}.wav", voice(speaker, utt, 1.2 + 0.2 * utt), RATE_HZ)
+    return folder
+
+
+def write_data_dir(folder: Path, recordings: Path, speakers: list[str]) -> Path:
+    """A data directory of wav.scp and utt2spk over `speakers`."""
+    folder.mkdir(parents=True)
+    utts = [(f"{spk}-{wav.stem}", spk, wav) for spk in speakers for wav in sorted((recordings / spk).glob("*.wav"))]
+    (folder / "wav.scp").write_text("".join(f"{utt} {wav}\n" for utt, _, wav in utts))
+    (folder / "utt2spk").write_text("".join(f"{utt} {spk}\n" for utt, spk, _ in utts))
+    return folder
