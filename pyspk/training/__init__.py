@@ -1,0 +1,7 @@
+"""Training: settings, schedules, checkpoints and the loop, in this order.
+
+    config.py       one TOML file and --set key=value, checked
+    schedule.py     rate and margin as functions of the samples seen
+    checkpoint.py   everything a run needs to go on
+    loop.py         the loop itself
+"""

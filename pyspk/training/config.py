@@ -1,0 +1,134 @@
+"""The settings of a training run: one TOML file, --set key=value over it, every one checked."""
+
+import math
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from pyspk.errors import UserError
+from pyspk.losses import LOSSES
+from pyspk.nets import NETS
+from pyspk.tables.text import read_text
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All settings. The defaults are the published ones for VoxCeleb2 (README.md, "What the recipe follows").
+
+    Raises UserError for an impossible value, naming it and what is valid.
+    """
+
+    # network
+    net: str = "resnet"
+    depth: int = 34
+    channels: int = 32
+    activation: str = "prelu"
+    emb_dim: int = 256
+    # loss
+    loss: str = "sphere_speaker"
+    margin: str = "C"
+    m: float = 0.2
+    r: float = 32.0
+    t: float = 3.0
+    lam: float = 0.7
+    # data
+    chunk_frames: int = 200
+    batch_size: int = 128
+    samples_per_epoch: int = 0          # 0: as many as there are training utterances
+    valid_speakers: int = -1            # held out for validation; -1: a tenth, 2 to 100
+    valid_utts_per_speaker: int = 10
+    n_workers: int = 0                  # processes that read chunks; 0: the training process itself
+    seed: int = 0
+    # schedule, in epochs
+    n_epochs: int = 150
+    warmup_epochs: float = 6.0
+    lr: float = 0.1
+    final_lr: float = 5e-5
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    margin_start_epoch: float = 20.0    # until here the margin is 0 (1 for margin M)
+    margin_full_epoch: float = 40.0     # from here on it is m
+
+    def __post_init__(self):
+        _require(self.net in NETS, "net", self.net, f"one of {', '.join(NETS)}")
+        _require(self.loss in LOSSES, "loss", self.loss, f"one of {', '.join(LOSSES)}")
+        _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more (batch normalisation)")
+        for name in ("channels", "emb_dim", "chunk_frames", "n_epochs", "valid_utts_per_speaker"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in ("samples_per_epoch", "n_workers", "seed", "warmup_epochs", "weight_decay", "margin_start_epoch"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        _require(self.valid_speakers >= -1 and self.valid_speakers != 1, "valid_speakers", self.valid_speakers,
+                 "-1 (a tenth), 0 (none) or 2 or more")
+        _require(0 <= self.momentum < 1, "momentum", self.momentum, "from 0 to below 1")
+        _require(0 < self.final_lr <= self.lr, "final_lr", self.final_lr, f"above 0 and at most lr ({self.lr:g})")
+        _require(self.margin_start_epoch <= self.margin_full_epoch, "margin_full_epoch", self.margin_full_epoch,
+                 f"at least margin_start_epoch ({self.margin_start_epoch:g})")
+
+    def net_settings(self, feat_dim: int) -> dict:
+        """What model.build_net takes."""
+        return {"net": self.net, "depth": self.depth, "feat_dim": feat_dim, "emb_dim": self.emb_dim,
+                "activation": self.activation, "channels": self.channels}
+
+    def loss_settings(self) -> dict:
+        """What the loss takes besides the numbers of dimensions and speakers."""
+        return {"margin": self.margin, "m": self.m, "r": self.r, "t": self.t, "lam": self.lam}
+
+
+def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Settings of a TOML file (None: the defaults) with `overrides`, each "key=value", on top.
+
+    Raises UserError naming key, value and what is valid for an unknown key, a wrong type or an impossible value.
+    """
+    settings: dict[str, object] = {}
+    if path is not None:
+        try:
+            settings = tomllib.loads(read_text(path))
+        except tomllib.TOMLDecodeError as fault:
+            raise UserError(f"{path}: not TOML: {fault}") from None
+        settings = {key: _typed(key, value, str(path)) for key, value in settings.items()}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise UserError(f'--set {override}: not "key=value"')
+        settings[key.strip()] = _typed(key.strip(), _from_text(key.strip(), text.strip()), f"--set {override}")
+    return TrainConfig(**settings)
+
+
+def to_toml(config: TrainConfig) -> str:
+    """The settings as a TOML file that load_config reads back to the same."""
+    return "".join(f"{key} = {_toml_value(value)}\n" for key, value in asdict(config).items())
+
+
+_TYPES = {field.name: field.type for field in fields(TrainConfig)}
+_TYPE_NAMES = {int: "a whole number", float: "a number", str: "a text"}
+
+
+def _typed(key: str, value: object, where: str) -> object:
+    if key not in _TYPES:
+        raise UserError(f'{where}: no setting is called "{key}"; the settings are {", ".join(_TYPES)}')
+    wanted = _TYPES[key]
+    if wanted is float and type(value) is int:
+        value = float(value)
+    if type(value) is not wanted or (wanted is float and not math.isfinite(value)):
+        raise UserError(f"{where}: {key} = {value!r} must be {_TYPE_NAMES[wanted]}")
+    return value
+
+
+def _from_text(key: str, text: str) -> object:
+    """The value a text stands for; a text that fits no number stays one, for _typed to judge."""
+    for convert in (int, float) if _TYPES.get(key) in (int, float) else ():
+        try:
+            return convert(text)
+        except ValueError:
+            continue
+    return text.strip("\"'")
+
+
+def _toml_value(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _require(good: bool, key: str, value: object, valid: str) -> None:
+    if not good:
+        raise UserError(f"{key} = {value}: it must be {valid}")
