@@ -1,0 +1,190 @@
+"""Error rates: by hand, by exact fractions, and by trials repeated one by one."""
+
+import tracemalloc
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from pyspk.errors import UserError
+from pyspk.metrics import det_points, eer, eer_interval, min_dcf, speakers_from_trials
+
+
+def exact_points(targets, nontargets):
+    """(P_miss, P_fa) of each threshold by counting."""
+    yield Fraction(0), Fraction(1)
+    for threshold in sorted({*targets, *nontargets}):
+        yield (Fraction(sum(s <= threshold for s in targets), len(targets)),
+               Fraction(sum(s > threshold for s in nontargets), len(nontargets)))
+
+
+def exact_eer(targets, nontargets):
+    points = list(exact_points(targets, nontargets))
+    for (miss_0, fa_0), (miss_1, fa_1) in pairwise(points):
+        if miss_1 >= fa_1:                 # x = miss_0 + u (miss_1 - miss_0) = fa_0 + u (fa_1 - fa_0)
+            u = (fa_0 - miss_0) / (miss_1 - miss_0 - fa_1 + fa_0)
+            return miss_0 + u * (miss_1 - miss_0)
+
+
+@pytest.mark.parametrize(("targets", "nontargets", "expected"), [
+    ([2, 3], [0, 1], 0),                   # apart
+    ([0, 1], [2, 3], 1),                   # the wrong way round
+    ([1, 3], [0, 2], 1 / 2),               # a corner: (0, 1) (0, 1/2) (1/2, 1/2)
+    ([5, 5, 5], [5, 5], 1 / 2),            # no information: one line from (0, 1) to (1, 0)
+    ([1, 2], [0, 0, 0, 1], 1 / 6),         # a tie across the diagonal: (0, 1/4) to (1/2, 0)
+    ([1, 3, 5, 7], [0, 2], 1 / 4),         # (0, 1/2) (1/4, 1/2) (1/4, 0): the crossing is on the way down
+])
+def test_eer_equals_the_value_worked_out_by_hand(targets, nontargets, expected):
+    assert eer(np.array(targets), np.array(nontargets)) == pytest.approx(expected, abs=1e-15)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_points_eer_and_min_dcf_equal_exact_counts(seed):
+    rng = np.random.default_rng(seed)
+    targets, nontargets = rng.integers(0, 15, rng.integers(1, 40)) + 3, rng.integers(0, 15, rng.integers(1, 60))
+    points = list(exact_points(targets, nontargets))
+    np.testing.assert_allclose(np.transpose(det_points(targets, nontargets)), np.array(points, float), atol=1e-15)
+    assert eer(targets, nontargets) == pytest.approx(float(exact_eer(targets, nontargets)), abs=1e-12)
+    for p, c_miss, c_fa in ((0.01, 1, 1), (0.05, 1, 1), (0.5, 10, 1), (0.9, 1, 20)):
+        cost = min(c_miss * p * miss + c_fa * (1 - p) * fa for miss, fa in points)
+        assert min_dcf(targets, nontargets, p, c_miss, c_fa) == pytest.approx(cost / min(c_miss * p, c_fa * (1 - p)))
+
+
+@pytest.mark.parametrize(("p_target", "c_fa", "expected"), [
+    (0.01, 1, 0.25),                       # miss a quarter, no false alarm: .01 / 4 over .01
+    (0.9, 1, 0.5),                         # no miss, half false alarms: .1 / 2 over .1
+    (0.9, 10, 0.25),                       # reject all costs .9, accept all 1; miss a quarter: .225 over .9
+])
+def test_min_dcf_equals_the_value_worked_out_by_hand(p_target, c_fa, expected):
+    got = min_dcf(np.array([1, 3, 5, 7]), np.array([0, 2]), p_target, c_fa=c_fa)
+    assert got == pytest.approx(expected, abs=1e-15)
+
+
+def test_min_dcf_of_useless_scores_is_that_of_no_scores():
+    assert min_dcf(np.array([0.0, 1.0]), np.array([2.0, 3.0])) == 1
+
+
+def test_scores_may_be_float32_of_any_order():
+    rng = np.random.default_rng(0)
+    targets, nontargets = rng.normal(1, 1, 500).astype(np.float32), rng.normal(0, 1, 700).astype(np.float32)
+    assert eer(rng.permutation(targets), nontargets[::-1]) == eer(targets, nontargets) == pytest.approx(
+        float(exact_eer(targets, nontargets)))
+
+
+@pytest.mark.parametrize(("targets", "nontargets", "said"), [
+    ([], [1.0], "no target trials"), ([1.0], [], "no nontarget trials"),
+    ([1.0, np.nan], [0.0], "1 of 3 scores are NaN or infinite"), ([1.0], [np.inf, -np.inf], "2 of 3 scores"),
+])
+def test_scores_that_give_no_rate_are_refused(targets, nontargets, said):
+    for measure in (eer, min_dcf):
+        with pytest.raises(UserError, match=said):
+            measure(np.array(targets), np.array(nontargets))
+
+
+@pytest.mark.parametrize("cost", [{"p_target": 0}, {"p_target": 1}, {"p_target": np.nan}, {"c_miss": 0}, {"c_fa": -1}])
+def test_a_cost_that_is_none_is_refused(cost):
+    with pytest.raises(UserError, match="0 < p_target < 1 and positive costs, not p_target"):
+        min_dcf(np.array([1.0]), np.array([0.0]), **cost)
+
+
+# ---- the interval
+
+def some_trials(n_spk, n, seed=0):
+    """Scores with ties and a shift for each speaker: score, is_target, enroll_spk, test_spk."""
+    rng = np.random.default_rng(seed)
+    enroll = rng.integers(n_spk, size=n)
+    is_target = rng.random(n) < 0.4
+    test = np.where(is_target, enroll, (enroll + rng.integers(1, n_spk, size=n)) % n_spk)
+    shift = rng.normal(0, 1, n_spk)
+    return np.round(rng.normal(2 * is_target, 1) + shift[enroll] + shift[test], 1), is_target, enroll, test
+
+
+def repeated_trials_interval(score, is_target, enroll, test, n_resamples, level):
+    """The interval with each drawn trial written out as often as it counts."""
+    n_spk = len({*enroll, *test})
+    rng = np.random.default_rng(0)
+    rates, n_redrawn = [], 0
+    while len(rates) < n_resamples:
+        drawn = np.bincount(rng.integers(n_spk, size=n_spk), minlength=n_spk)
+        targets, nontargets = [], []
+        for s, is_one, e, t in zip(score, is_target, enroll, test, strict=True):
+            (targets if is_one else nontargets).extend([s] * (drawn[e] if is_one else drawn[e] * drawn[t]))
+        if targets and nontargets:
+            rates.append(eer(np.array(targets), np.array(nontargets)))
+        else:
+            n_redrawn += 1
+    return np.quantile(rates, [(1 - level) / 2, (1 + level) / 2]), n_redrawn
+
+
+ONE_TARGET_SPEAKER = np.array([3, 1, 2, 0.0]), np.array([True, True, False, False]), [0, 0, 0, 1], [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize(("trials", "is_redrawn"), [
+    (some_trials(9, 300), False), (some_trials(2, 12), True), (ONE_TARGET_SPEAKER, True),
+])
+def test_the_interval_equals_that_of_repeated_trials(trials, is_redrawn):
+    expected, n_redrawn = repeated_trials_interval(*trials, n_resamples=30, level=0.9)
+    assert bool(n_redrawn) == is_redrawn
+    assert eer_interval(*trials, n_resamples=30, level=0.9) == pytest.approx(tuple(expected), abs=1e-12)
+
+
+def test_the_interval_depends_on_the_seed_alone():
+    score, is_target, enroll, test = some_trials(12, 2000)
+    interval = eer_interval(score, is_target, enroll, test, n_resamples=50)
+    mixed = np.random.default_rng(1).permutation(len(score))
+    names = np.array([f"spk{n:02d}" for n in range(12)])
+    assert eer_interval(score[mixed], is_target[mixed], names[enroll[mixed]], names[test[mixed]],
+                        n_resamples=50) == interval
+    assert eer_interval(score, is_target, 7 * enroll + 3, 7 * test + 3, n_resamples=50) == interval
+    assert eer_interval(score, is_target, enroll, test, n_resamples=50, seed=1) != interval
+
+
+def test_speakers_make_the_interval_wider_than_independent_trials_would():
+    score, is_target, enroll, test = some_trials(12, 4000)
+    low, high = eer_interval(score, is_target, enroll, test, n_resamples=200)
+    assert low < eer(score[is_target], score[~is_target]) < high
+    n = len(score)
+    alone = np.arange(n), np.where(is_target, np.arange(n), np.arange(n) + n)        # each trial its own speakers
+    alone_low, alone_high = eer_interval(score, is_target, *alone, n_resamples=200)
+    assert high - low > 2 * (alone_high - alone_low)
+
+
+@pytest.mark.parametrize(("enroll", "test", "said"), [
+    ([0, 0, 0], [1, 1, 1], "1 target trials join two speakers .number 1."),
+    ([0, 0, 1], [0, 0, 1], "2 nontarget trials stay within one speaker .number 2, 3."),
+])
+def test_labels_that_contradict_the_speakers_are_refused(enroll, test, said):
+    with pytest.raises(UserError, match=said):
+        eer_interval(np.array([1.0, 0.0, 0.5]), np.array([True, False, False]), np.array(enroll), np.array(test))
+
+
+def test_an_interval_of_nan_is_refused():
+    with pytest.raises(UserError, match="1 of 2 scores are NaN"):
+        eer_interval(np.array([1.0, np.nan]), np.array([True, False]), np.array([0, 0]), np.array([0, 1]))
+
+
+def test_speakers_are_what_target_trials_join():
+    pairs = [("a", "b", True), ("c", "b", True), ("d", "e", True), ("a", "d", False), ("f", "c", False)]
+    enroll, test, is_target = map(np.array, zip(*pairs, strict=True))
+    a, b = speakers_from_trials(enroll, test, is_target)
+    spk = {"a": a[0], "b": b[0], "c": a[1], "d": a[2], "e": b[2], "f": a[4]}
+    assert spk["a"] == spk["b"] == spk["c"] and spk["d"] == spk["e"]
+    assert len({spk["a"], spk["d"], spk["f"]}) == 3
+    assert [a[3], b[3], b[4], b[1]] == [spk["a"], spk["d"], spk["c"], spk["b"]]
+
+
+@pytest.mark.parametrize(("measure", "most_bytes"), [("eer", 70), ("interval", 100)])
+def test_memory_is_a_few_numbers_a_trial(measure, most_bytes):
+    n = 200_000
+    _, is_target, enroll, test = some_trials(50, n)
+    score = np.random.default_rng(1).normal(size=n)                   # without ties, the most points
+    targets, nontargets = score[is_target], score[~is_target]
+    tracemalloc.start()
+    if measure == "eer":
+        eer(targets, nontargets)
+    else:
+        eer_interval(score, is_target, enroll, test, n_resamples=3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < most_bytes * n
