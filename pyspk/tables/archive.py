@@ -134,6 +134,8 @@ class ArchiveReader:
         if _through_kaldiio(place):
             return None
         buffer = self._map(place.path)
+        if place.offset >= len(buffer):
+            raise UserError(f"{place.path}:{place.offset}: {_CUT_SHORT} (it has {len(buffer)} bytes); make it again")
         head = buffer[place.offset:place.offset + 6]
         if head[:2] != b"\0B":
             return None

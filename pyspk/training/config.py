@@ -36,7 +36,7 @@ class TrainConfig:
     chunk_frames: int = 200
     batch_size: int = 128
     samples_per_epoch: int = 0          # 0: as many as there are training utterances
-    valid_speakers: int = -1            # held out for validation; -1: a tenth, 2 to 100
+    valid_speakers: int = -1            # held out for validation; -1: a tenth, 4 to 100, none of fewer than 12
     valid_utts_per_speaker: int = 10
     n_workers: int = 0                  # processes that read chunks; 0: the training process itself
     seed: int = 0

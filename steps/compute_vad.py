@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""Write voice activity decisions of a data directory."""
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from pyspk.audio import read_utterance
+from pyspk.console import job_array_options, run
+from pyspk.datadir import DataDir
+from pyspk.features import EnergyVad, Fbank, read_conf
+from pyspk.shards import Shards
+from pyspk.tables.records import State, begin
+from pyspk.tables.text import write_table
+
+log = logging.getLogger("pyspk")
+
+
+@click.command()
+@job_array_options
+@click.option("--vad-config", type=Path, help="VAD options in Kaldi's format, one --name=value a line")
+@click.option("--fbank-config", type=Path, help="the options of the features, whose frames the decisions match")
+@click.option("--resample", type=bool, default=False, show_default=True, help="convert other sampling rates")
+@click.option("--channel", help="of recordings with several channels: 0, 1, ... or mix")
+@click.argument("data_dir", type=Path)
+@click.argument("log_dir", type=Path, required=False)
+@click.argument("ark_dir", type=Path, required=False)
+def main(nj, cmd, overwrite, job, vad_config, fbank_config, resample, channel, data_dir, log_dir, ark_dir):
+    """Write DATA_DIR/vad.scp: Kaldi's energy VAD, on the log energy of each frame of the recordings.
+
+    Logs go to LOG_DIR (DATA_DIR/log), archives to ARK_DIR (DATA_DIR/data).
+    """
+    vad_conf, fbank_conf = (read_conf(file) if file else {} for file in (vad_config, fbank_config))
+    vad, fbank, data = EnergyVad(vad_conf), Fbank(fbank_conf), DataDir(data_dir)
+    utts, spans = list(data.utt2spk), data.utterances()
+    shards = Shards(f"vad_{data.name}", ark_dir or data_dir / "data", log_dir or data_dir / "log",
+                    utts, min(nj, len(utts)), cmd)
+    if job is not None:
+        def compute(utt):
+            recording, start_s, end_s = spans[utt]
+            samples = read_utterance(recording, fbank.rate_hz, resample, channel, start_s, end_s)
+            decisions = vad(fbank.log_energy(samples))
+            if not decisions.any():
+                log.warning('utterance "%s" has no voiced frame; all its frames will be used', utt)
+            return decisions
+
+        return shards.write(job, compute)
+
+    out = data_dir / "vad.scp"
+    state = begin(out, {"vad": vad_conf, "fbank": fbank_conf, "resample": resample, "channel": channel},
+                  data.inputs("utt2spk", "wav.scp", "segments"), overwrite)
+    if state is State.CURRENT:
+        return log.info("%s is current", out)
+    if state is State.NEW:
+        shards.forget()
+    table = shards.run(sys.argv)
+    write_table(out, table)
+    return log.info("wrote decisions for %d utterances to %s", len(table), out)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,197 @@
+"""Settings, schedules and the loop: a run that is stopped and goes on ends with the same weights."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from pyspk.datadir import DataDir
+from pyspk.errors import UserError
+from pyspk.model import FINAL, load_model
+from pyspk.tables.archive import ArchiveWriter
+from pyspk.training import loop
+from pyspk.training.config import TrainConfig, load_config, to_toml
+from pyspk.training.schedule import Schedule
+
+SMALL = TrainConfig(depth=18, channels=2, emb_dim=8, chunk_frames=20, batch_size=8, n_epochs=3, warmup_epochs=1,
+                    margin_start_epoch=0, margin_full_epoch=2, valid_speakers=2)
+
+
+@pytest.fixture
+def data(tmp_path) -> DataDir:
+    """8 speakers with 6 utterances of 30 frames and 6 dimensions, each around her own spectrum over time."""
+    folder = tmp_path / "train"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    with ArchiveWriter(folder / "f.ark", folder / "feats.scp") as writer, (folder / "utt2spk").open("w") as utt2spk:
+        for spk in range(8):
+            wave = np.sin(np.arange(30)[:, None] * (0.2 + 0.25 * spk) + np.arange(6))
+            for utt in range(6):
+                writer.write(f"s{spk}-{utt}", 3 * wave + rng.normal(0, 0.5, (30, 6)))
+                utt2spk.write(f"s{spk}-{utt} s{spk}\n")
+    return DataDir(folder)
+
+
+def train(config, data, folder):
+    loop.train(config, data, folder, torch.device("cpu"))
+    return (folder / FINAL).read_bytes()
+
+
+def test_the_same_run_twice_gives_the_same_bytes(data, tmp_path):
+    assert train(SMALL, data, tmp_path / "a") == train(SMALL, data, tmp_path / "b")
+
+
+def test_a_run_stopped_after_an_epoch_and_resumed_equals_one_never_stopped(data, tmp_path, monkeypatch):
+    whole = train(SMALL, data, tmp_path / "whole")
+    stopped = {}
+
+    def stop_in_the_second_epoch(*arguments):
+        if arguments[5] == 1 and not stopped:
+            stopped["yes"] = True
+            raise KeyboardInterrupt
+        return train_epoch(*arguments)
+
+    train_epoch = loop.train_epoch
+    monkeypatch.setattr(loop, "train_epoch", stop_in_the_second_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        train(SMALL, data, tmp_path / "cut")
+    assert not (tmp_path / "cut" / FINAL).exists()
+    assert train(SMALL, data, tmp_path / "cut") == whole
+    history = [json.loads(line) for line in (tmp_path / "cut" / "log" / "train.jsonl").open()]
+    assert [report["epoch"] for report in history] == [1, 2, 3]
+
+
+def test_training_learns_to_tell_held_out_speakers_apart(data, tmp_path):
+    train(TrainConfig(**{**vars(SMALL), "n_epochs": 20, "channels": 4, "valid_speakers": 3}), data, tmp_path)
+    history = [json.loads(line) for line in (tmp_path / "log" / "train.jsonl").open()]
+    assert history[-1]["loss"] < 0.7 * history[2]["loss"]              # from epoch 3 on the margin is the same
+    assert history[-1]["valid_eer"] < 0.25
+    net, settings = load_model(tmp_path)
+    assert settings["feat_dim"] == 6 and not net.training
+
+
+def test_held_out_speakers_are_in_no_batch(data):
+    split = loop.split_speakers(data, SMALL)
+    assert list(split.valid) == ["s2", "s6"]                           # of 8, at (0 + .5) * 4 and (1 + .5) * 4
+    assert split.spk2id == {"s0": 0, "s1": 1, "s3": 2, "s4": 3, "s5": 4, "s7": 5}
+    assert not {utt.split("-")[0] for utt in split.utts} & set(split.valid)
+    assert len(split.utts) == len(split.spk_ids) == 36
+
+
+@pytest.mark.parametrize(("n_spk", "valid", "held_out"), [(8, -1, 0), (12, -1, 4), (50, -1, 5), (5000, -1, 100),
+                                                          (8, 0, 0), (8, 3, 3)])
+def test_how_many_speakers_are_held_out(tmp_path, n_spk, valid, held_out):
+    (tmp_path / "utt2spk").write_text("".join(f"{spk:04}-{utt} {spk:04}\n" for spk in range(n_spk) for utt in "ab"))
+    config = TrainConfig(**{**vars(SMALL), "valid_speakers": valid})
+    assert len(loop.split_speakers(DataDir(tmp_path), config).valid) == held_out
+
+
+def test_too_few_speakers_are_refused(data):
+    with pytest.raises(UserError, match="8 speakers, of which 7 are held out"):
+        loop.split_speakers(data, TrainConfig(**{**vars(SMALL), "valid_speakers": 7}))
+
+
+def test_no_weight_decay_on_slopes_biases_and_normalisation(data):
+    net = loop.build_net(SMALL.net_settings(6))
+    loss = loop.LOSSES["sphere_speaker"](8, 6)
+    decayed, free = loop.make_optimizer(net, loss, SMALL).param_groups
+    assert decayed["weight_decay"] == 1e-4 and free["weight_decay"] == 0
+    names = {id(p): name for module in (net, loss) for name, p in module.named_parameters()}
+    assert {id(p) for p in decayed["params"]} | {id(p) for p in free["params"]} == set(names)
+    for module in net.modules():
+        if isinstance(module, torch.nn.PReLU | torch.nn.BatchNorm2d):
+            assert all(id(p) in {id(q) for q in free["params"]} for p in module.parameters())
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_utterances(data, tmp_path):
+    with ArchiveWriter(data.path / "f.ark", data.path / "feats.scp") as writer:
+        for utt in data.utt2spk:
+            writer.write(utt, np.full((30, 6), np.nan))
+    with pytest.raises(UserError, match=r"the loss is nan in epoch 1, batch 1, with the utterances s\d-\d, "):
+        train(TrainConfig(**{**vars(SMALL), "valid_speakers": 0}), data, tmp_path / "x")
+    assert not (tmp_path / "x" / FINAL).exists()
+
+
+def test_a_damaged_checkpoint_is_named(data, tmp_path):
+    tmp_path.joinpath("last.pt").write_bytes(b"PK nonsense")
+    with pytest.raises(UserError, match="last.pt: cannot be read"):
+        train(SMALL, data, tmp_path)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return print, ("executed",)
+
+    torch.save({"settings": Evil()}, tmp_path / FINAL)
+    with pytest.raises(UserError, match="cannot be read"):
+        load_model(tmp_path)
+
+
+def test_reading_faults_in_worker_processes_stay_one_line(data, tmp_path):
+    (data.path / "f.ark").write_bytes((data.path / "f.ark").read_bytes()[:9000])
+    with pytest.raises(UserError) as fault:
+        train(TrainConfig(**{**vars(SMALL), "valid_speakers": 0, "n_workers": 1}), data, tmp_path / "x")
+    assert "cut short" in str(fault.value) and "\n" not in str(fault.value)
+
+
+def test_learning_rate_by_hand():
+    schedule = Schedule(TrainConfig(n_epochs=10, warmup_epochs=2, lr=0.1, final_lr=0.001), samples_per_epoch=100)
+    assert schedule.lr(0) == 0
+    assert schedule.lr(100) == pytest.approx(0.1 * 100 ** -0.1 / 2)
+    assert schedule.lr(500) == pytest.approx(0.01)
+    assert schedule.lr(1000) == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(("margin", "m", "at_half"), [("C", 0.2, 0.1), ("A", 0.15, 0.075), ("M", 1.4, 1.2)])
+def test_margin_by_hand(margin, m, at_half):
+    schedule = Schedule(TrainConfig(margin=margin, m=m, margin_start_epoch=2, margin_full_epoch=4), samples_per_epoch=10)
+    assert schedule.margin(0) == schedule.margin(20) == (1 if margin == "M" else 0)
+    assert schedule.margin(30) == pytest.approx(at_half)
+    assert schedule.margin(40) == schedule.margin(10**6) == m
+
+
+def test_settings_come_from_file_and_command_line_and_read_back(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text('depth = 18\nlr = 1\nmargin = "A"\n')
+    config = load_config(path, ["lr=0.5", "m = 0.15", "activation=relu"])
+    assert (config.depth, config.lr, config.margin, config.m, config.activation) == (18, 0.5, "A", 0.15, "relu")
+    path.write_text(to_toml(config))
+    assert load_config(path) == config
+
+
+@pytest.mark.parametrize(("override", "said"), [
+    ("rate=1", 'no setting is called "rate".*batch_size'), ("depth=big", "depth = 'big' must be a whole number"),
+    ("depth=1.5", "must be a whole number"), ("lr=nan", "lr = nan must be a number"), ("lr", 'not "key=value"'),
+    ("net=vgg", "net = vgg: it must be one of resnet"), ("loss=x", "one of sphere_speaker"), ("batch_size=1", "2 or more"),
+    ("momentum=1", "below 1"), ("final_lr=9", "at most lr"), ("margin_full_epoch=3", "at least margin_start_epoch"),
+    ("valid_speakers=1", "2 or more"), ("n_epochs=0", "1 or more"), ("seed=-1", "0 or more"),
+])
+def test_a_wrong_setting_is_named_with_what_is_valid(override, said):
+    with pytest.raises(UserError, match=said):
+        load_config(None, [override])
+
+
+def test_a_file_that_is_not_toml_is_named(tmp_path):
+    (tmp_path / "a.toml").write_text("depth 18")
+    with pytest.raises(UserError, match=r"a\.toml: not TOML"):
+        load_config(tmp_path / "a.toml")
+
+
+def test_validation_eer_of_a_perfect_and_a_useless_network(data):
+    reader = loop.FeatureReader.from_data_dir(data)
+    valid = {spk: utts for spk, utts in data.spk2utt.items() if spk in ("s1", "s5")}
+
+    class Average(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(()))
+
+        def forward(self, feats):
+            return torch.fft.rfft(feats, dim=1).abs().mean(2) * self.scale
+
+    assert loop.validation_eer(Average(), reader, valid) == 0
+    assert loop.validation_eer(Average(), reader, {"s1": valid["s1"]}) is None
+    assert math.isfinite(loop.validation_eer(loop.build_net(SMALL.net_settings(6)), reader, valid))
