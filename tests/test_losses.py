@@ -94,7 +94,8 @@ def test_at_the_start_positives_and_negatives_pull_equally(margin, margin_on, n_
     g = lambda z: 2 * ((z + 1) / 2) ** 3 - 1                           # noqa: E731
     m = SETTINGS[margin]
     positive = {"C": g(0) - m, "A": g(cos(pi / 2 + m)), "M": g(cos(m * pi / 2))}[margin]
-    negative = {"C": g(0) + m, "A": g(cos(pi / 2 - m)), "M": g(cos(pi / 2 / m))}[margin] if margin_on == "both" else g(0)
+    negative = {"C": g(0) + m, "A": g(cos(pi / 2 - m)), "M": g(cos(pi / 2 / m))}[margin]
+    negative = negative if margin_on == "both" else g(0)
     b = loss.b.item()
     pull = 0.7 / (1 + exp(32 * positive + b))
     push = 0.3 * (n_spk - 1) / (1 + exp(-(32 * negative + b)))
@@ -131,7 +132,8 @@ def test_under_autocast_the_loss_is_computed_in_float32():
 
 @pytest.mark.parametrize(("arguments", "said"), [
     ({"margin": "B"}, "the margins are A, C, M"), ({"margin_on": "negatives"}, '"target" or "both"'),
-    ({"margin_on": "target"}, "margin C is always on both"), ({"m": -1.0}, "m = -1.0"), ({"lam": 1.0}, "between 0 and 1"),
+    ({"margin_on": "target"}, "margin C is always on both"), ({"m": -1.0}, "m = -1.0"),
+    ({"lam": 1.0}, "between 0 and 1"),
     ({"t": 0.5}, "1 or more"), ({"r": 0.0}, "above 0"), ({"margin": "M", "m": 0.5}, "from 1 to inf"),
     ({"n_spk": 1}, "at least 2 speakers"),
 ])

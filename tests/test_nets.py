@@ -23,7 +23,8 @@ def test_prelu_with_slope_zero_is_relu(depth):
     torch.manual_seed(0)
     relu = ResNet(depth, feat_dim=20, emb_dim=8, activation="relu", channels=4).eval()
     prelu = ResNet(depth, feat_dim=20, emb_dim=8, activation="prelu", channels=4).eval()
-    slopes = {name: torch.zeros_like(p) for name, p in prelu.named_parameters() if name not in dict(relu.named_parameters())}
+    without = dict(relu.named_parameters())
+    slopes = {name: torch.zeros_like(p) for name, p in prelu.named_parameters() if name not in without}
     assert slopes and all((prelu.get_parameter(name) == 0.25).all() for name in slopes)
     prelu.load_state_dict({**relu.state_dict(), **slopes})
     feats = torch.randn(2, 50, 20)
@@ -45,7 +46,8 @@ def test_statistics_pooling_by_hand():
     torch.testing.assert_close(mean_and_std, torch.tensor([[2.0, 2.0, (2 + 1e-7) ** 0.5, 1e-7 ** 0.5]]))
 
 
-@pytest.mark.parametrize(("arguments", "said"), [({"depth": 20}, "18, 34, 50"), ({"activation": "gelu"}, "prelu, relu")])
+@pytest.mark.parametrize(("arguments", "said"), [({"depth": 20}, "18, 34, 50"),
+                                                 ({"activation": "gelu"}, "prelu, relu")])
 def test_an_unknown_depth_or_activation_is_named(arguments, said):
     with pytest.raises(UserError, match=said):
         ResNet(**{"depth": 18, "feat_dim": 8, **arguments})

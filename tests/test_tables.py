@@ -148,6 +148,12 @@ def test_a_cut_archive_is_named_with_its_offset(tmp_path, compress):
         ArchiveReader().matrix(place)
 
 
+def test_a_place_past_the_end_is_named(tmp_path):
+    write_vector(tmp_path / "a.ark", feats()[0])
+    with pytest.raises(UserError, match=r"a\.ark:999: the archive is cut short or damaged \(it has 54 bytes\)"):
+        ArchiveReader().matrix(f"{tmp_path}/a.ark:999")
+
+
 def test_a_missing_archive_is_named():
     with pytest.raises(UserError, match="no/such.ark: no such archive"):
         ArchiveReader().matrix("no/such.ark:3")

@@ -147,7 +147,8 @@ def test_learning_rate_by_hand():
 
 @pytest.mark.parametrize(("margin", "m", "at_half"), [("C", 0.2, 0.1), ("A", 0.15, 0.075), ("M", 1.4, 1.2)])
 def test_margin_by_hand(margin, m, at_half):
-    schedule = Schedule(TrainConfig(margin=margin, m=m, margin_start_epoch=2, margin_full_epoch=4), samples_per_epoch=10)
+    config = TrainConfig(margin=margin, m=m, margin_start_epoch=2, margin_full_epoch=4)
+    schedule = Schedule(config, samples_per_epoch=10)
     assert schedule.margin(0) == schedule.margin(20) == (1 if margin == "M" else 0)
     assert schedule.margin(30) == pytest.approx(at_half)
     assert schedule.margin(40) == schedule.margin(10**6) == m
@@ -165,7 +166,8 @@ def test_settings_come_from_file_and_command_line_and_read_back(tmp_path):
 @pytest.mark.parametrize(("override", "said"), [
     ("rate=1", 'no setting is called "rate".*batch_size'), ("depth=big", "depth = 'big' must be a whole number"),
     ("depth=1.5", "must be a whole number"), ("lr=nan", "lr = nan must be a number"), ("lr", 'not "key=value"'),
-    ("net=vgg", "net = vgg: it must be one of resnet"), ("loss=x", "one of sphere_speaker"), ("batch_size=1", "2 or more"),
+    ("net=vgg", "net = vgg: it must be one of resnet"), ("loss=x", "one of sphere_speaker"),
+    ("batch_size=1", "2 or more"),
     ("momentum=1", "below 1"), ("final_lr=9", "at most lr"), ("margin_full_epoch=3", "at least margin_start_epoch"),
     ("valid_speakers=1", "2 or more"), ("n_epochs=0", "1 or more"), ("seed=-1", "0 or more"),
 ])

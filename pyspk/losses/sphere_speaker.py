@@ -53,7 +53,7 @@ class SphereSpeaker(nn.Module):
         self.b = nn.Parameter(torch.tensor(self.balanced_bias() if b is None else float(b)))
 
     def forward(self, emb: Tensor, spk: Tensor) -> Tensor:
-        """Batch mean loss, (), in the precision of the weights also under autocast. emb (B, D), any norm; spk (B,) int64."""
+        """Batch mean loss, (), in the weights' precision also under autocast. emb (B, D), any norm; spk (B,) int64."""
         with torch.autocast(emb.device.type, enabled=False):
             cos = F.linear(F.normalize(emb.to(self.weight.dtype)), F.normalize(self.weight))  # (B, N)
             positive = self._positive_logit(cos.gather(1, spk[:, None]).squeeze(1))       # (B,)
