@@ -35,3 +35,12 @@ need() {
       stages_fail "stage $this_stage needs $file, which stage $maker makes: run it with --stage $maker"
   done
 }
+
+# need_packages NAME...: ends the run where a Python package that the steps import is not installed.
+need_packages() {
+  local missing
+  missing=$(python3 -c 'import importlib.util as u, sys; print(*[n for n in sys.argv[1:] if not u.find_spec(n)])' "$@") ||
+    stages_fail "python3 does not run; Python 3.11 or newer is needed"
+  [ -z "$missing" ] || stages_fail "python3 ($(command -v python3)) lacks: $missing; in $PYSPK_ROOT,\
+ make .venv/.installed installs what is needed"
+}

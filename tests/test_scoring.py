@@ -253,10 +253,10 @@ def test_the_table_is_aligned_and_right(tmp_path):
     lines = table.metrics_table(tmp_path / "trials", [perfect, corner], [0.01, 0.5], tmp_path / "utt2spk")
     assert [line.split() for line in lines] == [
         ["scores", "speakers", "targets", "nontargets", "EER", "%", "95%", "interval", "minDCF(0.01)", "minDCF(0.5)"],
-        [str(perfect), "2", "2", "2", "0.000", "0.000-0.000", "0.0000", "0.0000"],
-        [str(corner), "2", "2", "2", "50.000", "50.000-50.000", "0.5000", "0.5000"],   # both speakers, or drawn again
+        [perfect.name, "2", "2", "2", "0.000", "0.000-0.000", "0.0000", "0.0000"],
+        [corner.name, "2", "2", "2", "50.000", "50.000-50.000", "0.5000", "0.5000"],   # both speakers, or drawn again
     ]
-    assert len({len(line) for line in lines}) == 1 and lines[2].startswith(f"{corner} ")
+    assert len({len(line) for line in lines}) == 1 and lines[2].startswith(f"{corner.name} ")
     assert lines == table.metrics_table(tmp_path / "trials", [perfect, corner], [0.01, 0.5])   # targets tell the same
 
 

@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# Speaker verification in stages, from audio to scores. Every stage goes on from what is there.
+#
+#   ./run.sh --stage 3 --stop-stage 5 --train-data DIR --eval-data DIR --trials FILE    # on Kaldi data you have
+#   ./run.sh --stage 3 --exp small --train-opts "--set depth=18 --set channels=16"      # another experiment
+#   ./run.sh --help                                                                     # all options
+set -euo pipefail
+recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+stage=0
+stop_stage=5
+nj=$(nproc)
+exp=resnet34p
+work_dir=$recipe
+corpus=
+corpus_dir=
+eval_speakers=
+train_data=
+eval_data=
+trials=
+fbank_config=$recipe/conf/fbank.conf
+vad_config=$recipe/conf/vad.conf
+audio_opts=
+train_config=$recipe/conf/resnet34p.toml
+train_opts=
+top_n=300
+device=auto
+overwrite=false
+# shellcheck source=egs/voxceleb/path.sh
+. "$recipe/path.sh"
+# shellcheck source=egs/voxceleb/cmd.sh
+. "$recipe/cmd.sh"
+help_message="usage: ${0##*/} [options]   (defaults in brackets)
+  --stage N --stop-stage M   run stages N to M: 0 fetch the corpus, 1 data directories and trials, 2 features,
+                             3 train, 4 embeddings, 5 scores and metrics   ($stage, $stop_stage)
+  --train-data DIR --eval-data DIR --trials FILE
+                             Kaldi data directories and a trial list that exist already
+  --corpus-dir DIR           your own recordings, DIR/SPEAKER/**/*.{wav,flac,ogg,opus,mp3} (egs/mini/run.sh)
+  --eval-speakers FILE       the speakers of DIR to evaluate on, one a line; else every third
+  --work-dir DIR             where data/ and exp/ are written
+  --exp NAME                 name of the experiment, exp/NAME
+  --train-config FILE.toml --train-opts \"--set key=value ...\"
+  --fbank-config FILE --vad-config FILE --audio-opts \"--resample true ...\"
+  --nj N --train-cmd CMD --cuda-cmd CMD
+                             parallel jobs and their runner: run.py, or Kaldi's queue.pl, slurm.pl   ($nj, $train_cmd)
+  --device D                 auto, cpu, cuda, cuda:1   ($device)
+  --top-n N                  cohort speakers of adaptive s-norm   ($top_n)
+  --overwrite true           make anew what was made from other inputs or settings
+  --config FILE              any of these, NAME=VALUE a line"
+# shellcheck disable=SC2034    # read by parse_options.sh
+options="stage stop_stage nj exp work_dir corpus corpus_dir eval_speakers train_data eval_data trials fbank_config
+         vad_config audio_opts train_config train_opts top_n device overwrite train_cmd cuda_cmd"
+# shellcheck source=steps/parse_options.sh
+. parse_options.sh
+# shellcheck source=steps/stages.sh
+. stages.sh
+[ $# -eq 0 ] || stages_fail "unexpected argument \"$1\"; everything is given by --options (see --help)"
+
+need_packages click kaldi_native_fbank kaldiio numpy scipy soundfile soxr torch tqdm
+
+exp=$work_dir/exp/$exp
+train_data=${train_data:-$work_dir/data/train}
+eval_data=${eval_data:-$work_dir/data/eval}
+trials=${trials:-$work_dir/data/trials/eval}
+train_xvectors=$exp/xvectors_$(basename "$train_data")
+eval_xvectors=$exp/xvectors_$(basename "$eval_data")
+scores=$exp/scores/$(basename "$trials")
+again=(); [ "$overwrite" = false ] || again=(--overwrite)
+read -ra audio_opts <<< "$audio_opts"
+read -ra train_opts <<< "$train_opts"
+no_corpus="this recipe fetches no corpus: give it data directories (--stage 2 --train-data DIR --eval-data DIR \
+--trials FILE), or recordings to egs/mini/run.sh --corpus-dir DIR"
+[ "$train_xvectors" != "$eval_xvectors" ] ||
+  stages_fail "--train-data and --eval-data are both called $(basename "$train_data"); name one of them otherwise"
+
+# Stage 0: find or fetch the corpus.
+if stage_on 0 "fetch the corpus"; then
+  [ -n "$corpus" ] || stages_fail "$no_corpus"
+  "$corpus" fetch "$corpus_dir"
+fi
+
+# Stage 1: data directories and trials.
+#   writes  data/{train,eval}/{wav.scp,utt2spk,...}, data/trials/eval
+if stage_on 1 "make data directories and trials"; then
+  [ -n "$corpus" ] || stages_fail "$no_corpus"
+  "$corpus" prepare "$corpus_dir" "$work_dir/data" "$eval_speakers" "${again[@]}"
+fi
+
+# Stage 2: features and voice activity.
+#   reads   data/{train,eval}/{wav.scp,utt2spk}, conf/{fbank,vad}.conf
+#   writes  data/{train,eval}/{feats.scp,vad.scp,utt2num_frames}
+if stage_on 2 "make features"; then
+  need 1 "$train_data/wav.scp" "$eval_data/wav.scp"
+  for data in "$train_data" "$eval_data"; do
+    make_fbank.py --nj "$nj" --cmd "$train_cmd" --config "$fbank_config" "${audio_opts[@]}" "${again[@]}" "$data"
+    compute_vad.py --nj "$nj" --cmd "$train_cmd" --vad-config "$vad_config" --fbank-config "$fbank_config" \
+      "${audio_opts[@]}" "${again[@]}" "$data"
+  done
+fi
+
+# Stage 3: train the speaker network.
+#   reads   data/train/{feats.scp,utt2spk} and vad.scp if it is there, conf/*.toml
+#   writes  exp/NAME/{config.toml,spk2id,last.pt,final.pt,log/}
+if stage_on 3 "train the speaker network"; then
+  need 2 "$train_data/feats.scp"
+  train.py --cmd "$cuda_cmd" --config "$train_config" "${train_opts[@]}" --device "$device" "${again[@]}" \
+    "$train_data" "$exp"
+fi
+
+# Stage 4: extract the embeddings.
+#   reads   exp/NAME/final.pt, data/{train,eval}/feats.scp
+#   writes  exp/NAME/xvectors_{train,eval}/{xvector.scp,spk_xvector.scp,num_utts.ark,mean.vec}
+if stage_on 4 "extract embeddings"; then
+  need 3 "$exp/final.pt"
+  need 2 "$train_data/feats.scp" "$eval_data/feats.scp"
+  extract_xvectors.py --nj "$nj" --cmd "$train_cmd" --device "$device" "${again[@]}" \
+    "$exp" "$train_data" "$train_xvectors"
+  extract_xvectors.py --nj "$nj" --cmd "$train_cmd" --device "$device" "${again[@]}" \
+    "$exp" "$eval_data" "$eval_xvectors"
+fi
+
+# Stage 5: cosine scores, adaptive s-norm with the training speakers as cohort, metrics.
+#   reads   data/trials/eval, exp/NAME/xvectors_{train,eval}/
+#   writes  exp/NAME/scores/eval.{cosine,asnorm,metrics}
+if stage_on 5 "score and measure"; then
+  need 1 "$trials"
+  need 4 "$train_xvectors/spk_xvector.scp" "$eval_xvectors/xvector.scp"
+  score_cosine.py --subtract-mean "$train_xvectors/mean.vec" "${again[@]}" \
+    "$trials" "$eval_xvectors/xvector.scp" "$eval_xvectors/xvector.scp" "$scores.cosine"
+  score_asnorm.py --top-n "$top_n" --subtract-mean "$train_xvectors/mean.vec" "${again[@]}" \
+    "$scores.cosine" "$eval_xvectors/xvector.scp" "$train_xvectors/spk_xvector.scp" "$scores.asnorm"
+  compute_metrics.py --utt2spk "$eval_data/utt2spk" "${again[@]}" --output "$scores.metrics" \
+    "$trials" "$scores.cosine" "$scores.asnorm"
+fi
+echo "everything lies in $work_dir: data/, and exp/$(basename "$exp")/ with the network, embeddings, scores and logs" >&2
