@@ -7,6 +7,17 @@ SHELL := bash
 .DELETE_ON_ERROR:
 .PHONY: help mini test lint clean
 
+# Debian keeps ensurepip in a package of its own, python3-venv, which only root can install. Its pip comes from another.
+define VENV_WITHOUT_ENSUREPIP
+	command -v apt-get > /dev/null && command -v dpkg-deb > /dev/null || \
+	  { echo "$(PYTHON) cannot make a virtual environment: it lacks the modules venv and ensurepip" >&2; exit 1; }; \
+	"$(PYTHON)" -m venv --without-pip $$clear .venv; mkdir -p .venv/debs; \
+	(cd .venv/debs; fetch="apt-get download -qq python3-pip-whl"; \
+	  $$fetch || { [ "$$(id -u)" = 0 ] && apt-get update -qq && $$fetch; }; dpkg-deb -x python3-pip-whl_*.deb .) || \
+	  { echo "cannot fetch pip; as root: apt-get update, or apt-get install python3-venv" >&2; exit 1; }; \
+	.venv/bin/python3 "$$(echo .venv/debs/usr/share/python-wheels/pip-*.whl)/pip" install -q pip; rm -r .venv/debs
+endef
+
 help:
 	@echo 'usage: make TARGET [PYTHON=/path/to/python3] [ARGS="..."]'
 	@echo '  make mini    the whole pipeline on the corpus that comes with it; ARGS go to egs/mini/run.sh'
@@ -35,8 +46,8 @@ clean:
 	  { echo "$(PYTHON): not found; Python 3.11 or newer is needed: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than Python 3.11; give a newer one: make PYTHON=python3.11 ..." >&2; exit 1; }
-	@"$(PYTHON)" -c 'import ensurepip, venv' 2> /dev/null || \
-	  { echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@if [ -e $@ ]; then rm $@; clear=; else clear=--clear; fi; "$(PYTHON)" -m venv $$clear .venv
+	@if [ -e $@ ]; then rm $@; clear=; else clear=--clear; fi; \
+	if "$(PYTHON)" -c 'import ensurepip, venv' 2> /dev/null; then "$(PYTHON)" -m venv $$clear .venv; \
+	else $(VENV_WITHOUT_ENSUREPIP); fi
 	.venv/bin/pip install -c constraints.txt -e ".[dev]"
 	@touch $@
