@@ -76,7 +76,7 @@ no_corpus="this recipe fetches no corpus: give it data directories (--stage 2 --
 # Stage 0: find or fetch the corpus.
 if stage_on 0 "fetch the corpus"; then
   [ -n "$corpus" ] || stages_fail "$no_corpus"
-  "$corpus" fetch "$corpus_dir"
+  "$corpus" fetch "$corpus_dir" "${again[@]}"
 fi
 
 # Stage 1: data directories and trials.
