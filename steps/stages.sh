@@ -7,6 +7,8 @@
 #     ...
 #   fi
 
+export PYSPK_RECIPE_PID=$$     # a step ends when its recipe dies
+
 stages_fail() {
   echo "${0##*/}: $1" >&2
   exit 1

@@ -28,7 +28,8 @@ def metrics_table(trials: str | Path, score_files: Sequence[str | Path], p_targe
         score = match(listed, read_scores(path), trials, path)
         sides = score[listed.is_target], score[~listed.is_target]
         low, high = metrics.eer_interval(score, listed.is_target, enroll_spk, test_spk)
-        rows.append([Path(path).name if one_folder else str(path), str(n_spk), str(n_target), str(len(score) - n_target),
+        name = Path(path).name if one_folder else str(path)
+        rows.append([name, str(n_spk), str(n_target), str(len(score) - n_target),
                      f"{100 * metrics.eer(*sides):.3f}", f"{100 * low:.3f}-{100 * high:.3f}",
                      *(f"{metrics.min_dcf(*sides, p_target=p):.4f}" for p in p_targets)])
     return _aligned(rows)
