@@ -26,7 +26,7 @@ help:
 	@echo '  make clean   removes .venv and what make mini made'
 
 mini: .venv/.installed
-	@. ./path.sh && cd egs/mini && ./run.sh $(ARGS)
+	@egs/mini/run.sh $(ARGS)
 
 test: .venv/.installed
 	@. ./path.sh && python3 -m pytest $(ARGS)

@@ -15,7 +15,7 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import click
-from debian_voices.clips import Made, clip_name, digest_of, make_voice
+from debian_voices.clips import CLIP_RULES, Made, clip_name, digest_of, make_voice
 from debian_voices.sources import LEFT_OUT, PACKAGES, SOURCES, Source, group_voices, source_of
 from tqdm import tqdm
 
@@ -48,7 +48,7 @@ def main(max_seconds_per_voice, min_voices, packages_dir, overwrite, corpus_dir)
     """
     corpus_dir = corpus_dir.absolute()
     settings = {"max_seconds_per_voice": max_seconds_per_voice,
-                "rules": hashlib.sha256(repr((SOURCES, LEFT_OUT)).encode()).hexdigest()[:12]}
+                "rules": hashlib.sha256(repr((SOURCES, LEFT_OUT, CLIP_RULES)).encode()).hexdigest()[:12]}
     with only_run(corpus_dir):
         if is_current(corpus_dir, settings, overwrite):
             return log.info("%s is current", corpus_dir)

@@ -16,7 +16,8 @@ from pyspk.tables.archive import ArchiveReader, read_scp
 VOXCELEB, MINI = ROOT / "egs" / "voxceleb" / "run.sh", ROOT / "egs" / "mini" / "run.sh"
 TINY = ["--device", "cpu", "--nj", "2", "--train-opts",
         "--set depth=18 --set channels=2 --set emb_dim=8 --set chunk_frames=40 --set batch_size=8 --set n_epochs=3 "
-        "--set warmup_epochs=1 --set margin_start_epoch=0 --set margin_full_epoch=1 --set valid_speakers=2"]
+        "--set samples_per_epoch=0 --set warmup_epochs=1 --set margin_start_epoch=0 --set margin_full_epoch=1 "
+        "--set valid_speakers=2"]
 
 
 def recipe(script, *arguments, code=0):

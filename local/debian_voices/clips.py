@@ -22,6 +22,7 @@ MAX_UTT = 2 * MIN_UTT           # twice the minimum, so that join_clips always f
 FRAME = RATE_HZ // 100
 SILENCE_RMS = 33                # of a frame: 60 dB below full scale
 MARGIN = 10 * FRAME             # this much of the silence around a clip is kept
+CLIP_RULES = (RATE_HZ, MIN_UTT, MAX_UTT, FRAME, SILENCE_RMS, MARGIN)
 
 
 @dataclass
