@@ -165,7 +165,17 @@ esac
 echo "python $*" >> "$CALLS"
 mkdir -p .venv/bin
 printf '#!/bin/bash\\necho "pip $*" >> "$CALLS"; exit ${CUT:-0}\\n' > .venv/bin/pip
-chmod +x .venv/bin/pip
+printf '#!/bin/bash\\necho "venv python $*" >> "$CALLS"\\n' > .venv/bin/python3
+chmod +x .venv/bin/*
+"""
+FAKE_APT = """#!/bin/bash
+[ -z "${OFFLINE:-}" ] || exit 100
+[ "$1" = update ] || touch python3-pip-whl_23_all.deb
+"""
+FAKE_DPKG = """#!/bin/bash
+[ -f "$2" ] || exit 2
+mkdir -p usr/share/python-wheels
+touch usr/share/python-wheels/pip-23-any.whl
 """
 
 
@@ -209,12 +219,25 @@ def test_make_says_what_python_lacks(make, tmp_path):
     code, said, calls = make("mini", OLD="1")
     assert (code, calls) == (2, []) and said.splitlines()[0].endswith(
         "fake-python is older than Python 3.11; give a newer one: make PYTHON=python3.11 ...")
-    code, said, calls = make("mini", BARE="1")
-    assert (code, calls) == (2, []) and said.splitlines()[0].endswith(
-        "fake-python cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv")
     code, said, calls = make("mini", f"PYTHON={tmp_path}/none")
     assert (code, calls) == (2, []) and said.splitlines()[0].endswith(
         "none: not found; Python 3.11 or newer is needed: make PYTHON=/path/to/python3 ...")
+
+
+def test_where_ensurepip_is_missing_pip_comes_from_the_debian_archive(make, tmp_path):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in (("apt-get", FAKE_APT), ("dpkg-deb", FAKE_DPKG)):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    path = f"{programs}:{os.environ['PATH']}"
+    code, said, _ = make(".venv/.installed", BARE="1", PATH=path, OFFLINE="1")
+    assert code == 2 and "cannot fetch pip; as root: apt-get update, or apt-get install python3-venv" in said
+    code, _, calls = make(".venv/.installed", BARE="1", PATH=path)
+    assert (code, calls) == (0, [
+        "python -m venv --without-pip --clear .venv",
+        "venv python .venv/debs/usr/share/python-wheels/pip-23-any.whl/pip install -q pip", PIP])
+    assert not (tmp_path / ".venv" / "debs").exists()
 
 
 def test_make_alone_prints_help():
