@@ -2,12 +2,14 @@
 
 import io
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
 
+from pyspk.datadir import DataDir
 from pyspk.errors import UserError
 
 INT16_SCALE = 32768
@@ -87,6 +89,18 @@ def read_utterance(rxfilename: str, rate_hz: int, resample: bool = False, channe
     if not resample:
         raise UserError(f"{rxfilename}: {from_hz} Hz, but {rate_hz} Hz is wanted; convert it with --resample true")
     return soxr.resample(mono, from_hz, rate_hz, quality=SOX_QUALITY)
+
+
+def utterance_reader(data: DataDir, rate_hz: int, resample: bool = False,
+                     channel: str | int | None = None) -> Callable[[str], np.ndarray]:
+    """utterance -> its samples, (S,) float32, by wav.scp and segments of a data directory; errors as read_utterance."""
+    spans = data.utterances()
+
+    def read(utt: str) -> np.ndarray:
+        rxfilename, start_s, end_s = spans[utt]
+        return read_utterance(rxfilename, rate_hz, resample, channel, start_s, end_s)
+
+    return read
 
 
 def _part(name: str, n_samples: int, rate_hz: int, start_s: float | None,

@@ -60,6 +60,16 @@ def job_array_options(command: Callable) -> Callable:
     return command
 
 
+def audio_options(command: Callable) -> Callable:
+    """The options of every step that reads recordings: --resample and --channel."""
+    for option in (
+        click.option("--channel", help="of recordings with several channels: 0, 1, ... or mix"),
+        click.option("--resample", type=bool, default=False, show_default=True, help="convert other sampling rates"),
+    ):
+        command = option(command)
+    return command
+
+
 @contextmanager
 def follow(path: Path, pattern: str, every_s: float = 0.5) -> Iterator[None]:
     """While the block runs, show the lines with `pattern` that come into the log `path`."""

@@ -4,7 +4,7 @@ A shard that is whole stays: a killed or failed array, started again, computes w
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 from pyspk.errors import UserError, first_few
 from pyspk.jobs import run_array
 from pyspk.tables.archive import ArchiveWriter, read_scp
+from pyspk.tables.records import State, begin
 
 log = logging.getLogger("pyspk")
 _JOB = "SHARD_NO"      # what the runner replaces by the job's number; JOB itself is too common in paths
@@ -54,6 +55,20 @@ class Shards:
                                 "each is named above with its reason")
         log.info("wrote %d values to %s", len(keys), scp)
 
+    def make(self, out: Path, settings: Mapping[str, object], inputs: Mapping[str, Path], overwrite: bool,
+             argv: Sequence[str]) -> dict[str, str] | None:
+        """What the step that starts the jobs does: key -> rxfilename, to be written to `out`; None if that is current.
+
+        Arguments and errors are those of records.begin and `run`. Shards of other settings or inputs are removed.
+        """
+        state = begin(out, settings, inputs, overwrite)
+        if state is State.CURRENT:
+            log.info("%s is current", out)
+            return None
+        if state is State.NEW:
+            self._remove(beyond=0)
+        return self.run(argv)
+
     def run(self, argv: Sequence[str]) -> dict[str, str]:
         """Start the jobs and join what they wrote: key -> rxfilename, in the order of `keys`.
 
@@ -72,10 +87,6 @@ class Shards:
                             f"ended well: remove {self.folder}/{self.prefix}.*.scp and run again")
         self._remove(beyond=self.n_jobs)
         return {key: table[key] for key in self.keys}
-
-    def forget(self) -> None:
-        """Remove what an earlier run with other settings left."""
-        self._remove(beyond=0)
 
     def _paths(self, job: int) -> tuple[Path, Path]:
         return self.folder / f"{self.prefix}.{job}.ark", self.folder / f"{self.prefix}.{job}.scp"

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import click
 
-from pyspk.audio import read_utterance
-from pyspk.console import job_array_options, run
+from pyspk.audio import utterance_reader
+from pyspk.console import audio_options, job_array_options, run
 from pyspk.datadir import DataDir
 from pyspk.features import EnergyVad, Fbank, read_conf
 from pyspk.shards import Shards
-from pyspk.tables.records import State, begin
 from pyspk.tables.text import write_table
 
 log = logging.getLogger("pyspk")
@@ -20,10 +19,9 @@ log = logging.getLogger("pyspk")
 
 @click.command()
 @job_array_options
+@audio_options
 @click.option("--vad-config", type=Path, help="VAD options in Kaldi's format, one --name=value a line")
 @click.option("--fbank-config", type=Path, help="the options of the features, whose frames the decisions match")
-@click.option("--resample", type=bool, default=False, show_default=True, help="convert other sampling rates")
-@click.option("--channel", help="of recordings with several channels: 0, 1, ... or mix")
 @click.argument("data_dir", type=Path)
 @click.argument("log_dir", type=Path, required=False)
 @click.argument("ark_dir", type=Path, required=False)
@@ -34,14 +32,12 @@ def main(nj, cmd, overwrite, job, vad_config, fbank_config, resample, channel, d
     """
     vad_conf, fbank_conf = (read_conf(file) if file else {} for file in (vad_config, fbank_config))
     vad, fbank, data = EnergyVad(vad_conf), Fbank(fbank_conf), DataDir(data_dir)
-    utts, spans = list(data.utt2spk), data.utterances()
+    utts, samples_of = list(data.utt2spk), utterance_reader(data, fbank.rate_hz, resample, channel)
     shards = Shards(f"vad_{data.name}", ark_dir or data_dir / "data", log_dir or data_dir / "log",
                     utts, min(nj, len(utts)), cmd)
     if job is not None:
         def compute(utt):
-            recording, start_s, end_s = spans[utt]
-            samples = read_utterance(recording, fbank.rate_hz, resample, channel, start_s, end_s)
-            decisions = vad(fbank.log_energy(samples))
+            decisions = vad(fbank.log_energy(samples_of(utt)))
             if not decisions.any():
                 log.warning('utterance "%s" has no voiced frame; all its frames will be used', utt)
             return decisions
@@ -49,13 +45,10 @@ def main(nj, cmd, overwrite, job, vad_config, fbank_config, resample, channel, d
         return shards.write(job, compute)
 
     out = data_dir / "vad.scp"
-    state = begin(out, {"vad": vad_conf, "fbank": fbank_conf, "resample": resample, "channel": channel},
-                  data.inputs("utt2spk", "wav.scp", "segments"), overwrite)
-    if state is State.CURRENT:
-        return log.info("%s is current", out)
-    if state is State.NEW:
-        shards.forget()
-    table = shards.run(sys.argv)
+    settings = {"vad": vad_conf, "fbank": fbank_conf, "resample": resample, "channel": channel}
+    table = shards.make(out, settings, data.inputs("utt2spk", "wav.scp", "segments"), overwrite, sys.argv)
+    if table is None:
+        return None
     write_table(out, table)
     return log.info("wrote decisions for %d utterances to %s", len(table), out)
 

@@ -11,7 +11,6 @@ import click
 from pyspk.console import job_array_options, run
 from pyspk.datadir import DataDir
 from pyspk.shards import Shards
-from pyspk.tables.records import State, begin
 from pyspk.tables.text import write_table
 
 log = logging.getLogger("pyspk")
@@ -35,13 +34,10 @@ def main(nj, cmd, overwrite, job, device, exp_dir, data_dir, out_dir):
         return shards.write(job, _embedder(exp_dir, data, device, shards.n_jobs))
 
     out = out_dir / "xvector.scp"
-    state = begin(out, {}, {"final.pt": exp_dir / "final.pt", **data.inputs("utt2spk", "feats.scp", "vad.scp")},
-                  overwrite)
-    if state is State.CURRENT:
-        return log.info("%s is current", out)
-    if state is State.NEW:
-        shards.forget()
-    table = shards.run(sys.argv)
+    inputs = {"final.pt": exp_dir / "final.pt", **data.inputs("utt2spk", "feats.scp", "vad.scp")}
+    table = shards.make(out, {}, inputs, overwrite, sys.argv)
+    if table is None:
+        return None
     _write_means(table, data, out_dir)
     write_table(out, table)
     return log.info("wrote %d embeddings to %s", len(table), out)

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import click
 
-from pyspk.audio import read_utterance
-from pyspk.console import job_array_options, run
+from pyspk.audio import utterance_reader
+from pyspk.console import audio_options, job_array_options, run
 from pyspk.datadir import DataDir
 from pyspk.features import Fbank, read_conf
 from pyspk.shards import Shards
 from pyspk.tables.archive import ArchiveReader
-from pyspk.tables.records import State, begin
 from pyspk.tables.text import write_lines, write_table
 
 log = logging.getLogger("pyspk")
@@ -21,10 +20,9 @@ log = logging.getLogger("pyspk")
 
 @click.command()
 @job_array_options
+@audio_options
 @click.option("--config", type=Path, help="options in Kaldi's format, one --name=value a line")
 @click.option("--compress", type=bool, default=True, show_default=True, help="one byte a value instead of four")
-@click.option("--resample", type=bool, default=False, show_default=True, help="convert other sampling rates")
-@click.option("--channel", help="of recordings with several channels: 0, 1, ... or mix")
 @click.argument("data_dir", type=Path)
 @click.argument("log_dir", type=Path, required=False)
 @click.argument("ark_dir", type=Path, required=False)
@@ -35,24 +33,18 @@ def main(nj, cmd, overwrite, job, config, compress, resample, channel, data_dir,
     """
     conf = read_conf(config) if config else {}
     fbank, data = Fbank(conf), DataDir(data_dir)
-    utts, spans = list(data.utt2spk), data.utterances()
+    utts, samples_of = list(data.utt2spk), utterance_reader(data, fbank.rate_hz, resample, channel)
     shards = Shards(f"raw_fbank_{data.name}", ark_dir or data_dir / "data", log_dir or data_dir / "log",
                     utts, min(nj, len(utts)), cmd)
     if job is not None:
-        def compute(utt):
-            recording, start_s, end_s = spans[utt]
-            return fbank(read_utterance(recording, fbank.rate_hz, resample, channel, start_s, end_s), utt)
-
-        return shards.write(job, compute, compress)
+        return shards.write(job, lambda utt: fbank(samples_of(utt), utt), compress)
 
     out = data_dir / "feats.scp"
-    state = begin(out, {"conf": conf, "compress": compress, "resample": resample, "channel": channel},
-                  data.inputs("utt2spk", "wav.scp", "segments"), overwrite)
-    if state is State.CURRENT:
-        return log.info("%s is current", out)
-    if state is State.NEW:
-        shards.forget()
-    table, reader = shards.run(sys.argv), ArchiveReader()
+    settings = {"conf": conf, "compress": compress, "resample": resample, "channel": channel}
+    table = shards.make(out, settings, data.inputs("utt2spk", "wav.scp", "segments"), overwrite, sys.argv)
+    if table is None:
+        return None
+    reader = ArchiveReader()
     write_table(data_dir / "utt2num_frames", {utt: reader.shape(place)[0] for utt, place in table.items()})
     write_lines(data_dir / "frame_shift", [f"{fbank.frame_shift_ms / 1000:g}"])
     write_table(out, table)
