@@ -3,6 +3,7 @@
 
 import fcntl
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -21,7 +22,7 @@ from tqdm import tqdm
 
 from pyspk.console import run
 from pyspk.errors import UserError
-from pyspk.tables.records import State, begin
+from pyspk.tables.records import begin, difference
 from pyspk.tables.text import write_lines, write_table
 
 AUDIO = {".wav", ".gsm", ".ogg", ".opus", ".mp3", ".flac"}
@@ -88,7 +89,11 @@ def is_current(corpus_dir: Path, settings: dict, overwrite: bool) -> bool:
         return False
     if not (corpus_dir / ".made" / "sources.tsv.json").exists():
         raise UserError(f"{corpus_dir} holds something else already; name another folder for the corpus")
-    return begin(corpus_dir / "sources.tsv", settings, {}, overwrite) is State.CURRENT
+    record = json.loads((corpus_dir / ".made" / "sources.tsv.json").read_text())
+    if record["settings"] != settings and not overwrite:
+        raise UserError(f"{corpus_dir} exists, but {difference(record, {**record, 'settings': settings})}; --overwrite "
+                        "makes it anew, or name another folder")
+    return record["settings"] == settings
 
 
 def download(folder: Path) -> dict[str, Path]:

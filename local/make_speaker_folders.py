@@ -21,9 +21,10 @@ import soundfile
 from pyspk.console import run
 from pyspk.errors import UserError, first_few
 from pyspk.tables.records import State, begin
-from pyspk.tables.text import read_table, read_text, write_lines, write_table
+from pyspk.tables.text import read_text, write_lines, write_table
 
 AUDIO = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
+OTHER_AUDIO = {".m4a", ".aac", ".mp4", ".wma", ".sph", ".aif", ".aiff", ".amr", ".webm"}
 MIN_S = 0.3
 CUT_ABOVE_S = 20
 MAX_PIECE_S = 10                # pieces are equal, so that of more than 20 s none is under 5 s
@@ -80,8 +81,10 @@ def main(eval_speakers, groups, max_trials, overwrite, corpus_dir, data_dir):
     if alone := [speaker for speaker, n in Counter(utt.speaker for utt in train).items() if n == 1]:
         log.warning("%d speakers for training have a single utterance (%s)", len(alone), first_few(alone))
     trials = draw_trials(evaluation, group_of, max_trials)
-    write_data_dir(data_dir / "train", train)
-    write_data_dir(data_dir / "eval", evaluation)
+    for name, side in (("train", train), ("eval", evaluation)):
+        # A record of its own, so that features of recordings that changed under the same names are not current.
+        begin(data_dir / name / "wav.scp", {}, {"corpus": listing}, overwrite=True)
+        write_data_dir(data_dir / name, side)
     write_lines(out, trials)
     n_targets = sum(trial.endswith(" target") for trial in trials)
     log.info("wrote %d target and %d nontarget trials to %s", n_targets, len(trials) - n_targets, out)
@@ -103,12 +106,14 @@ def list_recordings(corpus_dir: Path) -> list[str]:
     def give_up(fault: OSError) -> None:
         raise fault
 
-    found, direct, bare = [], 0, []
+    found, direct, bare, others = [], 0, [], []
     for entry in sorted(corpus_dir.iterdir()):
         if not entry.is_dir():
             direct += entry.suffix.lower() in AUDIO
         elif not entry.name.startswith("."):
-            files = [Path(folder, name) for folder, _, names in os.walk(entry, onerror=give_up) for name in names]
+            files = [Path(folder, name) for folder, _, names in os.walk(entry, onerror=give_up, followlinks=True)
+                     for name in names]
+            others += [file for file in files if file.suffix.lower() in OTHER_AUDIO]
             files = [file for file in files if file.suffix.lower() in AUDIO and not file.name.startswith(".")]
             found += [file.relative_to(corpus_dir).as_posix() for file in files]
             bare += [] if files else [entry.name]
@@ -117,6 +122,9 @@ def list_recordings(corpus_dir: Path) -> list[str]:
                         f"{corpus_dir}/SPEAKER/NAME.wav")
     if not found:
         raise UserError(f"{corpus_dir}: no recordings; it should hold SPEAKER/NAME.wav (or flac, ogg, opus, mp3)")
+    if others:
+        log.warning("%d recordings are of a kind that is not read (%s); convert them to flac", len(others),
+                    first_few(map(ascii, map(str, others))))
     if bare:
         log.warning("%d folders are without recordings (%s)", len(bare), first_few(bare))
     return sorted(found)
@@ -192,7 +200,8 @@ def cut(recording: str, speaker: str, path: Path, seconds: float) -> Iterator[Ut
 
 def read_groups(path: Path | None, speakers: set[str]) -> dict[str, str]:
     """Speaker -> group; a speaker that the file does not name is a group by himself."""
-    named = read_table(path, sorted_keys=False) if path else {}
+    lines = [line.strip().rpartition(" ") for line in read_text(path).splitlines() if line.strip()] if path else []
+    named = {safe_id(speaker.strip()): group for speaker, _, group in lines}
     if unknown := sorted(named.keys() - speakers):
         log.warning("%s: %d speakers are without usable recordings (%s)", path, len(unknown), first_few(unknown))
     return {speaker: named.get(speaker, speaker) for speaker in speakers}

@@ -3,6 +3,7 @@
 import io
 import subprocess
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -80,25 +81,37 @@ def read_utterance(rxfilename: str, rate_hz: int, resample: bool = False, channe
     unless `resample`, for another sampling rate.
     """
     samples, from_hz = load(rxfilename, start_s, end_s)
+    return _as_wanted(rxfilename, samples, from_hz, rate_hz, resample, channel)
+
+
+def _as_wanted(rxfilename: str, samples: np.ndarray, from_hz: int, rate_hz: int, convert: bool,
+               channel: str | int | None) -> np.ndarray:
+    """`samples` as one channel at `rate_hz`. Raises UserErrors that name rxfilename and the option that settles it."""
     try:
         mono = to_mono(samples, channel)
     except UserError as fault:
         raise UserError(f"{rxfilename}: {fault}") from None
-    if from_hz == rate_hz:
-        return mono
-    if not resample:
+    if from_hz != rate_hz and not convert:
         raise UserError(f"{rxfilename}: {from_hz} Hz, but {rate_hz} Hz is wanted; convert it with --resample true")
-    return soxr.resample(mono, from_hz, rate_hz, quality=SOX_QUALITY)
+    return resample(mono, from_hz, rate_hz)
 
 
 def utterance_reader(data: DataDir, rate_hz: int, resample: bool = False,
                      channel: str | int | None = None) -> Callable[[str], np.ndarray]:
-    """utterance -> its samples, (S,) float32, by wav.scp and segments of a data directory; errors as read_utterance."""
+    """utterance -> its samples, (S,) float32, by wav.scp and segments of a data directory; errors as read_utterance.
+
+    The segments of a pipe that follow each other share one run of its command.
+    """
     spans = data.utterances()
+    piped = lru_cache(maxsize=1)(load)
 
     def read(utt: str) -> np.ndarray:
         rxfilename, start_s, end_s = spans[utt]
-        return read_utterance(rxfilename, rate_hz, resample, channel, start_s, end_s)
+        if start_s is None or not rxfilename.rstrip().endswith("|"):
+            return read_utterance(rxfilename, rate_hz, resample, channel, start_s, end_s)
+        samples, from_hz = piped(rxfilename)
+        start, end = _part(rxfilename, len(samples), from_hz, start_s, end_s)
+        return _as_wanted(rxfilename, samples[start:end], from_hz, rate_hz, resample, channel)
 
     return read
 

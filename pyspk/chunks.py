@@ -18,12 +18,13 @@ from pyspk.tables.archive import ArchiveReader
 class FeatureReader:
     """Reads the voiced frames of utterances, (T, F) float32, with the mean over the frames read subtracted.
 
-    feats, vad: utterance -> rxfilename; without vad every frame counts as voiced.
+    feats, vad: utterance -> rxfilename; without vad every frame counts as voiced. `dim` is F, the same for all.
     """
 
     def __init__(self, feats: Mapping[str, str], vad: Mapping[str, str] | None = None):
         self._feats, self._vad = feats, vad
         self._archives = ArchiveReader()
+        self.dim = self._archives.shape(next(iter(feats.values())))[1]
 
     @classmethod
     def from_data_dir(cls, data: DataDir) -> "FeatureReader":
@@ -35,17 +36,6 @@ class FeatureReader:
 
     def __setstate__(self, state: tuple) -> None:
         self.__init__(*state)
-
-    def dim(self, utt: str) -> int:
-        """Feature dimension F of an utterance."""
-        return self._archives.shape(self._feats[utt])[1]
-
-    def require_dim(self, dim: int) -> None:
-        """Raises UserError when the features have another dimension than a network wants (checked on one utterance)."""
-        utt = next(iter(self._feats))
-        if (got := self.dim(utt)) != dim:
-            raise UserError(f'the network was trained on features of {dim} dimensions, "{utt}" has {got}; '
-                            "make features with the options of the training set")
 
     def whole(self, utt: str) -> np.ndarray:
         """All voiced frames."""
@@ -75,7 +65,10 @@ class FeatureReader:
         """(number of frames, positions of the voiced ones or None for all)."""
         if utt not in self._feats:
             raise UserError(f'utterance "{utt}" is not in feats.scp')
-        n_frames = self._archives.shape(self._feats[utt])[0]
+        n_frames, dim = self._archives.shape(self._feats[utt])
+        if dim != self.dim:
+            raise UserError(f'utterance "{utt}" has features of {dim} dimensions, others have {self.dim}; '
+                            "make them all with the same options")
         if n_frames == 0:
             raise UserError(f'utterance "{utt}" has no frames: {self._feats[utt]}')
         if self._vad is None:

@@ -1,6 +1,6 @@
 """A Kaldi data directory: its tables read, checked against each other, and refused with a reason."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -75,9 +75,10 @@ class DataDir:
             spans[utt] = (recordings[recording], start_s, end_s)
         return spans
 
-    def inputs(self, *names: str) -> dict[str, Path]:
-        """Those of the files `names` that exist, for a record of what an output was made from."""
-        return {f"{self.name}/{name}": self.path / name for name in names if self.has(name)}
+    def inputs(self, *names: str, optional: Sequence[str] = ()) -> dict[str, Path]:
+        """The files `names`, and the `optional` ones that exist, for a record of what an output was made from."""
+        there = [*names, *(name for name in optional if self.has(name))]
+        return {f"{self.name}/{name}": self.path / name for name in there}
 
 
 def _mismatch(path: Path, table: Mapping[str, str], utt2spk: Mapping[str, str]) -> str:

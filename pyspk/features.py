@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -70,9 +71,21 @@ class Fbank:
         self.frame_shift_ms = frame.frame_shift_ms
         self._dither, frame.dither = frame.dither, 0.0
         self._online = knf.OnlineFbank
+        if not (frame.samp_freq >= 1000 and frame.frame_shift_ms >= 1 and frame.frame_length_ms >= 1):
+            raise UserError(f"--sample-frequency={frame.samp_freq:g} --frame-length={frame.frame_length_ms:g} "
+                            f"--frame-shift={frame.frame_shift_ms:g}: at least 1000 Hz, 1 ms and 1 ms")
         if frame.window_type not in ("hamming", "hanning", "povey", "rectangular", "blackman", "sine"):
             raise UserError(f"--window-type={frame.window_type}: the windows are hamming, hanning, povey, rectangular, "
                             "blackman and sine")
+        mel, nyquist = self._options.mel_opts, frame.samp_freq / 2
+        high = mel.high_freq if mel.high_freq > 0 else nyquist + mel.high_freq
+        if not (mel.num_bins >= 3 and 0 <= mel.low_freq < high <= nyquist):
+            raise UserError(f"--num-mel-bins={mel.num_bins} --low-freq={mel.low_freq:g} --high-freq={mel.high_freq:g}: "
+                            f"it takes 3 bins or more between 0 and {nyquist:g} Hz")
+        try:
+            self._online(self._options)
+        except (RuntimeError, ValueError) as fault:      # more bins than the spectrum has places for
+            raise UserError(f"these fbank options do not go together: {str(fault).splitlines()[0]}") from None
 
     def __call__(self, samples: np.ndarray, utt: str = "") -> np.ndarray:
         """Features (T, F) of one utterance. Raises UserError when it is shorter than one frame."""
@@ -83,9 +96,12 @@ class Fbank:
         online.accept_waveform(self.rate_hz, samples)
         online.input_finished()
         if online.num_frames_ready == 0:
-            raise UserError(f"{len(samples)} samples are shorter than one frame of "
-                            f"{self._options.frame_opts.frame_length_ms:g} ms; leave this utterance out")
+            self._refuse(samples)
         return np.stack([online.get_frame(i) for i in range(online.num_frames_ready)])
+
+    def _refuse(self, samples: np.ndarray) -> NoReturn:
+        raise UserError(f"{len(samples)} samples are shorter than one frame of "
+                        f"{self._options.frame_opts.frame_length_ms:g} ms; leave this utterance out")
 
     def log_energy(self, samples: np.ndarray) -> np.ndarray:
         """Natural log of each frame's energy, (T,) float32, before pre-emphasis and window: Kaldi's raw energy.
@@ -96,6 +112,8 @@ class Fbank:
         length = int(self.rate_hz * 0.001 * frame.frame_length_ms)
         shift = int(self.rate_hz * 0.001 * frame.frame_shift_ms)
         samples = samples.astype(np.float64)
+        if len(samples) < (length if frame.snip_edges else shift - shift // 2):
+            self._refuse(samples)
         if not frame.snip_edges:
             n_frames = (len(samples) + shift // 2) // shift
             left = (length - shift) // 2

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from pyspk.errors import UserError, first_few
 
+JOB = "SHARD_NO"       # the job name our own steps use: JOB itself is too common in paths
 CALL_FORM = "[options] [JOB=1:N] LOG COMMAND ARGS..."
 RUNNERS = Path(__file__).resolve().parents[1] / "steps" / "cluster"
 POLL_S = 0.02          # how late the end of a job may be noticed
@@ -116,7 +117,7 @@ def run_array(command: list[str], n_jobs: int, log_pattern: str | Path, argv: li
         raise UserError(f"the number of jobs (--nj) must be 1 or more, not {n_jobs}")
     logs = [Path(str(log_pattern).replace(job_name, str(job))) for job in range(1, n_jobs + 1)]
     words = map(_through_any_runner, argv)
-    call = [*_find_program(command), f"{job_name}=1:{n_jobs}", str(log_pattern), *words]
+    call = [*find_program(command), f"{job_name}=1:{n_jobs}", str(log_pattern), *words]
     for log in logs:
         log.unlink(missing_ok=True)                   # so that what a log says is said by this run
     with _Guard() as guard:
@@ -290,8 +291,11 @@ def _through_any_runner(word: str) -> str:
     return word if escaped == word else f"$'{escaped}'"
 
 
-def _find_program(command: list[str]) -> list[str]:
-    """`command` with its program's path. This tree's own runners are found without path.sh, too."""
+def find_program(command: list[str]) -> list[str]:
+    """`command` with its program's path. This tree's own runners are found without path.sh, too.
+
+    Raises UserError when there is no such program.
+    """
     if not command:
         raise UserError("--cmd is empty; give it a job runner, e.g. --cmd run.py")
     program, *options = command

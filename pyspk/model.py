@@ -43,7 +43,7 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> tuple[
     try:
         net = build_net(saved["settings"])
         net.load_state_dict(saved["weights"])
-    except (KeyError, TypeError, RuntimeError) as fault:
+    except (KeyError, TypeError, RuntimeError, AttributeError) as fault:
         raise UserError(f"{path}: not a model of this version ({fault})") from None
     return net.to(device).eval(), saved["settings"]
 
@@ -60,7 +60,8 @@ def load_torch(path: Path) -> dict:
     """torch.load to the CPU without executing anything. Raises UserError for a damaged file."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as fault:
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError,
+            OSError) as fault:
         raise UserError(f"{path}: cannot be read ({' '.join(str(fault).split())[:200]})") from None
 
 

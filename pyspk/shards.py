@@ -3,6 +3,8 @@
 A shard that is whole stays: a killed or failed array, started again, computes what is missing.
 """
 
+import contextlib
+import glob
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from pyspk.errors import UserError, first_few
-from pyspk.jobs import run_array
-from pyspk.tables.archive import ArchiveWriter, read_scp
+from pyspk.jobs import JOB, run_array
+from pyspk.tables.archive import ArchiveReader, ArchiveWriter, read_scp
 from pyspk.tables.records import State, begin
 
 log = logging.getLogger("pyspk")
-_JOB = "SHARD_NO"      # what the runner replaces by the job's number; JOB itself is too common in paths
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Shards:
         """
         keys = list(self.keys[(job - 1) * len(self.keys) // self.n_jobs:job * len(self.keys) // self.n_jobs])
         ark, scp = self._paths(job)
-        if scp.exists() and list(read_scp(scp)) == keys:
+        if self._is_whole(job, keys):
             log.info("%s is current", scp)
             return
         scp.unlink(missing_ok=True)
@@ -57,16 +58,13 @@ class Shards:
 
     def make(self, out: Path, settings: Mapping[str, object], inputs: Mapping[str, Path], overwrite: bool,
              argv: Sequence[str]) -> dict[str, str] | None:
-        """What the step that starts the jobs does: key -> rxfilename, to be written to `out`; None if that is current.
+        """What the step that starts the jobs does: key -> rxfilename, for `out`; None if that is current.
 
         Arguments and errors are those of records.begin and `run`. Shards of other settings or inputs are removed.
         """
-        state = begin(out, settings, inputs, overwrite)
-        if state is State.CURRENT:
+        if begin(out, settings, inputs, overwrite, scraps=self._files(beyond=0)) is State.CURRENT:
             log.info("%s is current", out)
             return None
-        if state is State.NEW:
-            self._remove(beyond=0)
         return self.run(argv)
 
     def run(self, argv: Sequence[str]) -> dict[str, str]:
@@ -75,28 +73,41 @@ class Shards:
         argv: the command line of this step; each job runs it with --nj and --job added.
         Raises UserError when a job fails, naming its log, and when the shards do not hold exactly `keys`.
         """
-        log_pattern = self.log_folder / f"{self.prefix}.{_JOB}.log"
-        log.info("%d utterances in %d jobs, logs in %s", len(self.keys), self.n_jobs, log_pattern)
-        run_array(self.cmd.split(), self.n_jobs, log_pattern, [*argv, "--nj", str(self.n_jobs), "--job", _JOB],
-                  job_name=_JOB)
+        log_pattern = self.log_folder / f"{self.prefix}.{JOB}.log"
+        log.info("%d utterances in %d jobs, logs in %s", len(self.keys), self.n_jobs,
+                 str(log_pattern).replace(JOB, "*"))
+        run_array(self.cmd.split(), self.n_jobs, log_pattern, [*argv, "--nj", str(self.n_jobs), "--job", JOB],
+                  job_name=JOB)
         table: dict[str, str] = {}
         for job in range(1, self.n_jobs + 1):
             table |= read_scp(self._paths(job)[1])
         if missing := [key for key in self.keys if key not in table]:
             raise UserError(f"{len(missing)} utterances are in no shard ({first_few(missing)}), although all jobs "
                             f"ended well: remove {self.folder}/{self.prefix}.*.scp and run again")
-        self._remove(beyond=self.n_jobs)
+        for path in self._files(beyond=self.n_jobs):
+            path.unlink()
         return {key: table[key] for key in self.keys}
 
     def _paths(self, job: int) -> tuple[Path, Path]:
         return self.folder / f"{self.prefix}.{job}.ark", self.folder / f"{self.prefix}.{job}.scp"
 
-    def _remove(self, beyond: int) -> None:
-        """Remove the shards of jobs above `beyond`, and files that a kill left unfinished."""
+    def _is_whole(self, job: int, keys: list[str]) -> bool:
+        """Whether the job's shard holds exactly `keys` and its archive is not cut short."""
+        scp = self._paths(job)[1]
+        table = read_scp(scp) if scp.exists() else {}
+        if list(table) != keys:
+            return False
+        with contextlib.suppress(UserError):
+            ArchiveReader().check(table[keys[-1]])
+            return True
+        return False
+
+    def _files(self, beyond: int) -> list[Path]:
+        """The shards of jobs above `beyond`, and files that a kill left unfinished."""
+        prefix, found = glob.escape(self.prefix), []
         for suffix in ("scp", "ark"):
-            for path in self.folder.glob(f"{self.prefix}.*.{suffix}"):
+            for path in self.folder.glob(f"{prefix}.*.{suffix}"):
                 job = path.name.removeprefix(f"{self.prefix}.").removesuffix(f".{suffix}")
                 if job.isdigit() and int(job) > beyond:
-                    path.unlink()
-        for unfinished in self.folder.glob(f".{self.prefix}.*.tmp"):
-            unfinished.unlink()
+                    found.append(path)
+        return found + list(self.folder.glob(f".{prefix}.*.tmp"))

@@ -23,10 +23,10 @@ log = logging.getLogger("pyspk")
 @click.argument("scores", type=Path, nargs=-1, required=True)
 def main(p_targets, utt2spk, output, overwrite, trials, scores):
     """Print the EER with its 95% interval over speakers, and minDCF, of each file of SCORES on TRIALS."""
-    inputs = {"trials": trials} | {f"scores {path}": path for path in scores}
+    inputs = {"trials": trials} | {f"scores {number}": path for number, path in enumerate(scores, start=1)}
     if utt2spk:
         inputs["utt2spk"] = utt2spk
-    settings = {"p-target": p_targets, "scores": list(map(str, scores))}
+    settings = {"p-target": p_targets, "scores": [path.name for path in scores]}
     if output and begin(output, settings, inputs, overwrite) is State.CURRENT:
         click.echo(read_text(output), nl=False)
         return log.info("%s is current", output)

@@ -46,7 +46,7 @@ def main(nj, cmd, overwrite, job, vad_config, fbank_config, resample, channel, d
 
     out = data_dir / "vad.scp"
     settings = {"vad": vad_conf, "fbank": fbank_conf, "resample": resample, "channel": channel}
-    table = shards.make(out, settings, data.inputs("utt2spk", "wav.scp", "segments"), overwrite, sys.argv)
+    table = shards.make(out, settings, data.inputs("utt2spk", "wav.scp", optional=["segments"]), overwrite, sys.argv)
     if table is None:
         return None
     write_table(out, table)

@@ -10,6 +10,7 @@ import click
 
 from pyspk.console import job_array_options, run
 from pyspk.datadir import DataDir
+from pyspk.errors import UserError
 from pyspk.shards import Shards
 from pyspk.tables.text import write_table
 
@@ -34,7 +35,7 @@ def main(nj, cmd, overwrite, job, device, exp_dir, data_dir, out_dir):
         return shards.write(job, _embedder(exp_dir, data, device, shards.n_jobs))
 
     out = out_dir / "xvector.scp"
-    inputs = {"final.pt": exp_dir / "final.pt", **data.inputs("utt2spk", "feats.scp", "vad.scp")}
+    inputs = {"final.pt": exp_dir / "final.pt", **data.inputs("utt2spk", "feats.scp", optional=["vad.scp"])}
     table = shards.make(out, {}, inputs, overwrite, sys.argv)
     if table is None:
         return None
@@ -54,7 +55,9 @@ def _embedder(exp_dir, data, device_name, n_jobs):
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // n_jobs))      # the jobs share the cores
     net, settings = load_model(exp_dir, choose_device(device_name))
     reader = FeatureReader.from_data_dir(data)
-    reader.require_dim(settings["feat_dim"])
+    if reader.dim != settings["feat_dim"]:
+        raise UserError(f"the network was trained on features of {settings['feat_dim']} dimensions, {data.path} has "
+                        f"{reader.dim}; make features with the options of the training set")
     return lambda utt: embed(net, reader.whole(utt))
 
 

@@ -41,7 +41,7 @@ def main(nj, cmd, overwrite, job, config, compress, resample, channel, data_dir,
 
     out = data_dir / "feats.scp"
     settings = {"conf": conf, "compress": compress, "resample": resample, "channel": channel}
-    table = shards.make(out, settings, data.inputs("utt2spk", "wav.scp", "segments"), overwrite, sys.argv)
+    table = shards.make(out, settings, data.inputs("utt2spk", "wav.scp", optional=["segments"]), overwrite, sys.argv)
     if table is None:
         return None
     reader = ArchiveReader()

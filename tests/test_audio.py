@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from pyspk.audio import load, read_utterance, resample, to_mono
+from pyspk.audio import load, read_utterance, resample, to_mono, utterance_reader
+from pyspk.datadir import DataDir
 from pyspk.errors import UserError
 
 
@@ -152,3 +153,14 @@ def test_what_cannot_be_read_is_named_with_the_reason(tmp_path, rxfilename, mess
     (tmp_path / "half.mp3").write_bytes(content[:len(content) // 2])
     with pytest.raises(UserError, match=message):
         load(rxfilename.format(tmp_path))
+
+
+def test_segments_of_a_pipe_share_one_run_of_its_command(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.arange(16000, dtype=np.int16), 16000)
+    (tmp_path / "wav.scp").write_text(f"rec echo run >> {tmp_path}/runs; cat {tmp_path}/a.wav |\n")
+    (tmp_path / "utt2spk").write_text("s-1 s\ns-2 s\n")
+    (tmp_path / "segments").write_text("s-1 rec 0 0.25\ns-2 rec 0.5 1\n")
+    read = utterance_reader(DataDir(tmp_path), 16000)
+    np.testing.assert_array_equal(read("s-1"), np.arange(4000))
+    np.testing.assert_array_equal(read("s-2"), np.arange(8000, 16000))
+    assert (tmp_path / "runs").read_text() == "run\n"

@@ -60,9 +60,13 @@ def test_vad_of_other_features_is_refused(tables):
         FeatureReader(tables[0], {**tables[1], "u0": tables[1]["u1"]}).whole("u0")
 
 
-def test_features_of_another_dimension_are_refused(tables):
-    with pytest.raises(UserError, match='trained on features of 80 dimensions, "u0" has 2'):
-        FeatureReader(tables[0]).require_dim(80)
+def test_an_utterance_of_another_dimension_is_named(tables, tmp_path):
+    with ArchiveWriter(tmp_path / "o.ark", tmp_path / "o.scp") as writer:
+        writer.write("u1", np.zeros((9, 3)))
+    reader = FeatureReader({**tables[0], **read_scp(tmp_path / "o.scp")})
+    assert reader.dim == 2
+    with pytest.raises(UserError, match='"u1" has features of 3 dimensions, others have 2'):
+        reader.whole("u1")
 
 
 def batches(tables, seed=3, epoch=0, n_samples=7):

@@ -57,6 +57,10 @@ def test_dither_is_the_same_each_time_and_differs_by_utterance():
     ({"num-bins": "3"}, "--num-bins: not an fbank option; .*--num-mel-bins"), ({"num-mel-bins": "x"}, "a whole number"),
     ({"snip-edges": "yes"}, "true or false"), ({"low-freq": "low"}, "a number"),
     ({"window-type": "kaiser"}, "the windows are"),
+    ({"high-freq": "20000"}, "between 0 and 8000 Hz"), ({"low-freq": "9000"}, "between 0 and 8000 Hz"),
+    ({"num-mel-bins": "0"}, "3 bins or more"), ({"num-mel-bins": "500"}, "do not go together|3 bins"),
+    ({"frame-shift": "0"}, "at least 1000 Hz, 1 ms"), ({"frame-length": "0"}, "at least"),
+    ({"sample-frequency": "0"}, "at least 1000 Hz"),
 ])
 def test_a_wrong_fbank_option_is_named(conf, said):
     with pytest.raises(UserError, match=said):
@@ -66,6 +70,9 @@ def test_a_wrong_fbank_option_is_named(conf, said):
 def test_too_short_an_utterance_is_named():
     with pytest.raises(UserError, match="399 samples are shorter than one frame of 25 ms"):
         Fbank({})(SAMPLES[:399])
+    for snip_edges in ("true", "false"):
+        with pytest.raises(UserError, match="79 samples are shorter than one frame"):
+            Fbank({"snip-edges": snip_edges}).log_energy(SAMPLES[:79])
 
 
 def naive_vad(log_energy, threshold, mean_scale, context, proportion):

@@ -40,7 +40,9 @@ def recipe(script, *arguments, code=0):
     (["--stage", "3"], "data/train/feats.scp, which stage 2 makes: run it with --stage 2"),
     (["--stage", "4"], "exp/resnet34p/final.pt, which stage 3 makes: run it with --stage 3"),
     (["--stage", "5"], "data/trials/eval, which stage 1 makes: run it with --stage 1"),
-    (["--train-data", "a/x", "--eval-data", "b/x"], "are both called x"),
+    (["--train-data", ROOT / "tests", "--eval-data", ROOT / "tests"], "are both called tests"),
+    (["--trials", "nowhere"], "--trials nowhere: no such file or folder"),
+    (["--train-config", "no.toml"], "--train-config no.toml: no such file or folder"),
 ])
 def test_a_wrong_call_ends_with_one_line_that_says_what_to_do(tmp_path, arguments, said):
     complaint = recipe(VOXCELEB, "--work-dir", tmp_path, *arguments, code=1).stderr.splitlines()
@@ -191,7 +193,7 @@ def test_each_corpus_has_its_own_work_folder(tmp_path):
         (tmp_path / name).mkdir(parents=True)
     said = [recipe(MINI, "--corpus-dir", tmp_path / name, "--stop-stage", 0).stderr
             for name in ("a/voices", "b/voices")]
-    places = [line.split("everything lies in ")[1].split(":")[0] for text in said for line in text.splitlines()
+    places = [line.split("everything lies in ")[1].split("/data")[0] for text in said for line in text.splitlines()
               if "everything lies in " in line]
     assert len(set(places)) == 2 and all("/egs/mini/work/voices-" in place for place in places)
 

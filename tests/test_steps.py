@@ -8,11 +8,17 @@ import soundfile
 from conftest import RATE_HZ, voice, write_data_dir
 
 from pyspk.features import Fbank
-from pyspk.tables.archive import ArchiveReader, read_scp, read_vectors
+from pyspk.tables.archive import ArchiveReader, read_scp
 
 TINY = ["--set", "depth=18", "--set", "channels=2", "--set", "emb_dim=8", "--set", "chunk_frames=50", "--set",
         "batch_size=8", "--set", "n_epochs=1", "--set", "warmup_epochs=0.5", "--set", "margin_start_epoch=0", "--set",
         "margin_full_epoch=0", "--device", "cpu"]
+
+
+def read_vectors(scp):
+    """(keys, vectors (n, D)) of an scp."""
+    table, reader = read_scp(scp), ArchiveReader()
+    return list(table), np.stack([reader.vector(place) for place in table.values()])
 
 
 @pytest.fixture
@@ -177,7 +183,34 @@ def test_a_model_of_other_features_is_refused(step, data_dir, trained, tmp_path)
     (tmp_path / "fbank.conf").write_text("--num-mel-bins=23\n")
     step("make_fbank.py", "--overwrite", "--config", tmp_path / "fbank.conf", data_dir)
     step("extract_xvectors.py", "--nj", 1, "--device", "cpu", trained, data_dir, tmp_path / "x", code=1)
-    assert "trained on features of 80 dimensions" in (tmp_path / "x" / "log" / "xvector.1.log").read_text()
+    assert "trained on features of 80 dimensions, " in (tmp_path / "x" / "log" / "xvector.1.log").read_text()
+
+
+def test_a_shard_that_was_cut_short_is_made_again(step, data_dir):
+    broken = data_dir.parent / "late.wav"
+    lines = (data_dir / "wav.scp").read_text().splitlines()
+    (data_dir / "wav.scp").write_text("\n".join([f"s0-u0 {broken}", *lines[1:]]) + "\n")
+    step("make_fbank.py", "--nj", 3, data_dir, code=1)
+    third = data_dir / "data" / "raw_fbank_train.3.ark"
+    third.write_bytes(third.read_bytes()[:-100])
+    soundfile.write(broken, voice(0, 0, 1.0), RATE_HZ)
+    step("make_fbank.py", "--nj", 3, data_dir)
+    assert all(len(feats) for feats in matrices(data_dir).values())
+
+
+def test_training_goes_where_it_was_told_whatever_the_names(step, data_dir, tmp_path):
+    data_dir = data_dir.rename(tmp_path / "JOB SHARDS")
+    step("make_fbank.py", "--nj", 2, data_dir)
+    step("train.py", "--cmd", "run.py", *TINY, data_dir, tmp_path / "JOB")
+    assert (tmp_path / "JOB" / "final.pt").exists()
+
+
+def test_what_is_wrong_is_found_before_old_weights_go(step, data_dir, trained):
+    for wrong, said in ((["--device", "cuda:99"], "not on this machine"), (["--cmd", "no.pl"], "no such program")):
+        assert said in step("train.py", *TINY, *wrong, "--overwrite", "--set", "seed=1", data_dir, trained, code=1)
+    (data_dir / "feats.scp").unlink()
+    assert "feats.scp" in step("train.py", *TINY, "--overwrite", "--set", "seed=1", data_dir, trained, code=1)
+    assert (trained / "final.pt").exists() and (trained / "last.pt").exists()
 
 
 @pytest.mark.parametrize(("arguments", "said"), [

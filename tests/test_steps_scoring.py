@@ -96,7 +96,7 @@ def test_the_table_is_kept_and_shown_again(evaluation, tmp_path, step):
     again = step(*call)
     assert output.read_text() in again and again.endswith(f"{output} is current\n")
     scores.write_text("a1 a2 0\na1 b1 1\n")
-    assert f"its input scores {scores} has changed" in step(*call, code=1)
+    assert "its input scores 1 has changed" in step(*call, code=1)
     assert "100.000" in step("compute_metrics.py", "--overwrite", *call[1:])
 
 

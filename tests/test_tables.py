@@ -13,9 +13,9 @@ import pytest
 from conftest import environment
 
 from pyspk.errors import UserError
-from pyspk.tables.archive import ArchiveReader, ArchiveWriter, locate, read_scp, read_vector, read_vectors, write_vector
+from pyspk.tables.archive import ArchiveReader, ArchiveWriter, locate, read_scp, read_vector, write_vector
 from pyspk.tables.atomic import atomic_write
-from pyspk.tables.records import State, begin
+from pyspk.tables.records import State, begin, fingerprint
 from pyspk.tables.text import read_table, write_table
 
 
@@ -129,9 +129,9 @@ def test_vectors_come_back(tmp_path):
     with ArchiveWriter(tmp_path / "a.ark", tmp_path / "a.scp") as writer:
         for i in range(3):
             writer.write(f"u{i}", feats()[i])
-    keys, vectors = read_vectors(tmp_path / "a.scp")
-    assert keys == ["u0", "u1", "u2"]
-    np.testing.assert_array_equal(vectors, feats()[:3])
+    table, reader = read_scp(tmp_path / "a.scp"), ArchiveReader()
+    assert list(table) == ["u0", "u1", "u2"]
+    np.testing.assert_array_equal([reader.vector(place) for place in table.values()], feats()[:3])
     write_vector(tmp_path / "mean.vec", feats()[0])
     np.testing.assert_array_equal(read_vector(tmp_path / "mean.vec"), feats()[0])
     with kio.RandomAccessFloatVectorReader(f"scp:{tmp_path}/a.scp") as reader:
@@ -212,6 +212,43 @@ def test_records_guard_parts_and_files_made_elsewhere(tmp_path):
     (tmp_path / "feats.scp").write_text("made by Kaldi")
     with pytest.raises(UserError, match="not made by this step"):
         begin(tmp_path / "feats.scp", {}, {})
+
+
+def test_scraps_go_before_the_record_changes_and_stay_for_going_on(tmp_path):
+    out, shard = tmp_path / "feats.scp", tmp_path / "feats.1.ark"
+    begin(out, {"bins": 40}, {})
+    shard.write_text("of 40 bins")
+    assert begin(out, {"bins": 40}, {}, scraps=[shard]) is State.BEGUN and shard.exists()
+    assert begin(out, {"bins": 80}, {}, scraps=[shard]) is State.NEW and not shard.exists()
+
+
+def test_an_output_that_another_process_makes_is_left_to_it(tmp_path):
+    code = ("import sys, time; from pyspk.tables.records import begin\n"
+            "begin(sys.argv[1], {}, {}); print('begun', flush=True); time.sleep(60)")
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "out")], env=environment(), text=True,
+                          stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == "begun\n"
+        with pytest.raises(UserError, match="another run is making .*out at this moment"):
+            begin(tmp_path / "out", {}, {})
+        other.kill()
+    assert begin(tmp_path / "out", {}, {}) is State.BEGUN               # the dead hold nothing
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    begin(tmp_path / "out", {}, {})
+    (tmp_path / ".made" / "out.json").write_text("")
+    with pytest.raises(UserError, match=r"out\.json: damaged; remove it"):
+        begin(tmp_path / "out", {}, {})
+
+
+def test_an_archive_written_anew_under_the_same_scp_counts_as_changed(tmp_path):
+    for seed in (0, 1):
+        with ArchiveWriter(tmp_path / "a.ark", tmp_path / "a.scp") as writer:
+            writer.write("u", feats(seed=seed))
+        if seed == 0:
+            before = fingerprint(tmp_path / "a.scp")
+            assert fingerprint(tmp_path / "a.scp") == before
+    assert fingerprint(tmp_path / "a.scp") != before
 
 
 def test_an_input_remade_with_other_settings_counts_as_changed(tmp_path):

@@ -6,15 +6,19 @@
 #   ./run.sh --corpus-dir DIR --eval-speakers FILE --work-dir DIR
 #   ./run.sh --help                                # all options
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 
 # Each corpus has a work folder of its own, so that two never mix.
 corpus_dir=
-for ((i = 1; i < $#; i++)); do
-  case ${!i} in --corpus-dir | --corpus_dir) j=$((i + 1)) corpus_dir=${!j} ;; esac
+for ((i = 1; i <= $#; i++)); do
+  case ${!i} in
+    --corpus-dir | --corpus_dir) j=$((i + 1)) corpus_dir=${!j-} ;;
+    --corpus-dir=* | --corpus_dir=*) corpus_dir=${!i#*=} ;;
+  esac
 done
 if [ -z "$corpus_dir" ]; then
-  corpus_dir=${XDG_CACHE_HOME:-$HOME/.cache}/pyspk/debian-voices
+  corpus_dir=${XDG_CACHE_HOME:-$HOME/.cache}/pyspk/debian-voices-1      # another number when its rules change
+  export PYSPK_VOICES=$corpus_dir
   work=debian-voices
 else
   work=$(basename "$corpus_dir")-$(realpath -m "$corpus_dir" | sha1sum | cut -c 1-6)

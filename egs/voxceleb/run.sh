@@ -5,7 +5,7 @@
 #   ./run.sh --stage 3 --exp small --train-opts "--set depth=18 --set channels=16"      # another experiment
 #   ./run.sh --help                                                                     # all options
 set -euo pipefail
-recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+recipe=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 
 stage=0
 stop_stage=5
@@ -56,6 +56,9 @@ options="stage stop_stage nj exp work_dir corpus corpus_dir eval_speakers train_
 . stages.sh
 [ $# -eq 0 ] || stages_fail "unexpected argument \"$1\"; everything is given by --options (see --help)"
 
+for given in train_data eval_data trials eval_speakers fbank_config vad_config train_config; do
+  [ -z "${!given}" ] || [ -e "${!given}" ] || stages_fail "--${given//_/-} ${!given}: no such file or folder"
+done
 need_packages click kaldi_native_fbank kaldiio numpy scipy soundfile soxr torch tqdm
 
 exp=$work_dir/exp/$exp
@@ -66,8 +69,8 @@ train_xvectors=$exp/xvectors_$(basename "$train_data")
 eval_xvectors=$exp/xvectors_$(basename "$eval_data")
 scores=$exp/scores/$(basename "$trials")
 again=(); [ "$overwrite" = false ] || again=(--overwrite)
-read -ra audio_opts <<< "$audio_opts"
-read -ra train_opts <<< "$train_opts"
+read -ra audio_opts <<< "${audio_opts//$'\n'/ }"
+read -ra train_opts <<< "${train_opts//$'\n'/ }"
 no_corpus="this recipe fetches no corpus: give it data directories (--stage 2 --train-data DIR --eval-data DIR \
 --trials FILE), or recordings to egs/mini/run.sh --corpus-dir DIR"
 [ "$train_xvectors" != "$eval_xvectors" ] ||
@@ -124,7 +127,7 @@ fi
 #   writes  exp/NAME/scores/eval.{cosine,asnorm,metrics}
 if stage_on 5 "score and measure"; then
   need 1 "$trials"
-  need 4 "$train_xvectors/spk_xvector.scp" "$eval_xvectors/xvector.scp"
+  need 4 "$train_xvectors/xvector.scp" "$eval_xvectors/xvector.scp"
   score_cosine.py --subtract-mean "$train_xvectors/mean.vec" "${again[@]}" \
     "$trials" "$eval_xvectors/xvector.scp" "$eval_xvectors/xvector.scp" "$scores.cosine"
   score_asnorm.py --top-n "$top_n" --subtract-mean "$train_xvectors/mean.vec" "${again[@]}" \
@@ -132,4 +135,4 @@ if stage_on 5 "score and measure"; then
   compute_metrics.py --utt2spk "$eval_data/utt2spk" "${again[@]}" --output "$scores.metrics" \
     "$trials" "$scores.cosine" "$scores.asnorm"
 fi
-echo "everything lies in $work_dir: data/, and exp/$(basename "$exp")/ with the network, embeddings, scores and logs" >&2
+echo "everything lies in $work_dir/data and, network, embeddings, scores and logs, in $exp" >&2

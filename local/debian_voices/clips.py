@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import math
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Set
@@ -22,6 +23,7 @@ MAX_UTT = 2 * MIN_UTT           # twice the minimum, so that join_clips always f
 FRAME = RATE_HZ // 100
 SILENCE_RMS = 33                # of a frame: 60 dB below full scale
 MARGIN = 10 * FRAME             # this much of the silence around a clip is kept
+TIME = 1_000_000_000            # of all files alike, so that a corpus made anew is the same to what was made from it
 CLIP_RULES = (RATE_HZ, MIN_UTT, MAX_UTT, FRAME, SILENCE_RMS, MARGIN)
 
 
@@ -54,7 +56,9 @@ def make_voice(sources: dict[Source, list[Path]], unpacked: Path, folder: Path, 
                 break
             else:
                 made.seconds[source] += seconds
-                soundfile.write(folder / f"{folder.name}-{next(numbers):04d}.wav", utt, RATE_HZ, "PCM_16")
+                path = folder / f"{folder.name}-{next(numbers):04d}.wav"
+                soundfile.write(path, utt, RATE_HZ, "PCM_16")
+                os.utime(path, (TIME, TIME))
     return made
 
 

@@ -107,6 +107,14 @@ class ArchiveReader:
         except (ValueError, struct.error) as fault:
             raise UserError(f"{rxfilename}: {_CUT_SHORT} ({fault}); make it again") from None
 
+    def check(self, rxfilename: str) -> None:
+        """Read a matrix or vector and forget it. Raises UserError when it is not there or cut short."""
+        place = locate(rxfilename)
+        if self._binary_matrix(place) is None:
+            self.vector(rxfilename)
+        else:
+            self.matrix(rxfilename)
+
     def close(self) -> None:
         """Unmap everything."""
         while self._maps:
@@ -237,22 +245,6 @@ class ArchiveWriter:
 def read_vector(rxfilename: str | Path) -> np.ndarray:
     """One vector, (dim,) float32: `path`, `path:offset` or a text vector."""
     return ArchiveReader().vector(str(rxfilename))
-
-
-def read_vectors(scp: str | Path) -> tuple[list[str], np.ndarray]:
-    """All vectors of an scp: keys, and (n, dim) float32 in the scp's order.
-
-    Raises UserError for an empty scp and for vectors of different dimensions, naming the first that differs.
-    """
-    reader, table = ArchiveReader(), read_scp(scp)
-    if not table:
-        raise UserError(f"{scp}: empty")
-    vectors = [reader.vector(rxfilename) for rxfilename in table.values()]
-    dim = len(vectors[0])
-    for key, vector in zip(table, vectors, strict=True):
-        if len(vector) != dim:
-            raise UserError(f'{scp}: "{key}" has dimension {len(vector)}, the first vector has {dim}')
-    return list(table), np.stack(vectors)
 
 
 def write_vector(path: str | Path, vector: np.ndarray) -> None:

@@ -5,15 +5,21 @@ written before the output takes its name, and an old output is removed before th
 moment leaves no output under a record that is not its own.
 """
 
+import fcntl
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 from pyspk.errors import UserError
 from pyspk.tables.atomic import atomic_write
+from pyspk.tables.text import read_text
+
+_PATIENCE_S = 3.0      # a run that was just killed may take a moment to die
 
 
 class State(Enum):
@@ -25,26 +31,31 @@ class State(Enum):
 
 
 def begin(output: str | Path, settings: Mapping[str, object], inputs: Mapping[str, str | Path],
-          overwrite: bool = False, parts: Sequence[Path] = ()) -> State:
+          overwrite: bool = False, parts: Sequence[Path] = (), scraps: Sequence[Path] = ()) -> State:
     """How `output` stands; when it must be made (or made anew), the record of this run is left beside it.
 
     settings: JSON values that decide the content. inputs: name -> file that was read. parts: files made on the way to
-    `output` that are guarded like it, and removed with it when it is made anew.
-    Raises UserError when `output` was made from something else, naming the differences, unless `overwrite`.
+    `output` that are guarded like it, and removed with it when it is made anew. scraps: files of an unfinished output,
+    good for going on and for nothing else; removed when it is made anew.
+    Until this process ends no other can begin the same output. Raises UserError when one holds it, and when `output`
+    was made from something else, naming the differences, unless `overwrite`.
     """
     output = Path(output)
-    record_path = output.parent / ".made" / f"{output.name}.json"
+    record_path = _record_of(output)
     now = {"settings": json.loads(json.dumps(dict(settings))),
            "inputs": {name: fingerprint(path) for name, path in inputs.items()}}
-    before = json.loads(record_path.read_text()) if record_path.exists() else None
-    if before == now:
-        return State.CURRENT if output.exists() else State.BEGUN
+    before = _read(record_path)
+    if before == now and output.exists():
+        return State.CURRENT
     there = [path for path in (output, *parts) if path.exists()]
-    if there and not overwrite:
-        reason = _difference(before, now) if before else "it was not made by this step"
+    if before != now and there and not overwrite:
+        reason = difference(before, now) if before else "it was not made by this step"
         raise UserError(f"{there[0]} exists, but {reason}; --overwrite makes it anew, or choose another place")
-    for path in there:
-        path.unlink()
+    _hold(output)
+    if before == now:
+        return State.BEGUN
+    for path in (*there, *scraps):
+        path.unlink(missing_ok=True)
     with atomic_write(record_path) as file:
         json.dump(now, file, indent=1, sort_keys=True)
         file.write("\n")
@@ -52,15 +63,64 @@ def begin(output: str | Path, settings: Mapping[str, object], inputs: Mapping[st
 
 
 def fingerprint(path: str | Path) -> str:
-    """A hash of the file's content and, where a step of ours made it, of its record (so of all that it came from)."""
+    """A hash of the file's content and of what that rests on.
+
+    That is its record, where a step of ours made it (so all that it came from), and size and time of the archives that
+    an scp points into.
+    """
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such file")
     digest = _content_hash(path, path.stat().st_size, path.stat().st_mtime_ns)
-    record = path.parent / ".made" / f"{path.name}.json"
-    if record.exists():
-        digest += hashlib.sha256(record.read_bytes()).hexdigest()[:16]
+    for below in (_record_of(path), *_archives(path)):
+        if below.exists():
+            stat = below.stat()
+            content = below.read_bytes() if below.suffix == ".json" else f"{stat.st_size} {stat.st_mtime_ns}".encode()
+            digest = hashlib.sha256(digest.encode() + content).hexdigest()[:16]
     return digest
+
+
+def _record_of(path: Path) -> Path:
+    return path.parent / ".made" / f"{path.name}.json"
+
+
+def _read(record: Path) -> dict | None:
+    try:
+        return json.loads(record.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise UserError(f"{record}: damaged; remove it and {record.parents[1] / record.stem}") from None
+
+
+def _archives(path: Path) -> list[Path]:
+    """The archives of an scp, each once; none for any other file."""
+    if path.suffix != ".scp":
+        return []
+    places = (line.split(None, 1)[-1].rpartition(":") for line in read_text(path).splitlines() if line.strip())
+    return [Path(ark) for ark in dict.fromkeys(ark for ark, _, offset in places if ark and offset[:1].isdigit())]
+
+
+_held: dict[Path, IO] = {}      # open for as long as this process lives: the kernel lets go of the locks when it ends
+
+
+def _hold(output: Path) -> None:
+    lock_path = output.absolute().parent / ".made" / f".{output.name}.lock"
+    if lock_path in _held:
+        return
+    lock_path.parent.mkdir(parents=True, exist_ok=True)
+    lock = lock_path.open("w")
+    patience = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _held[lock_path] = lock
+            return
+        except OSError:
+            if time.monotonic() > patience:
+                lock.close()
+                raise UserError(f"another run is making {output} at this moment; wait for it, or end it") from None
+            time.sleep(0.1)
 
 
 @lru_cache(maxsize=64)
@@ -69,7 +129,8 @@ def _content_hash(path: Path, _size: int, _mtime_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def _difference(before: dict, now: dict) -> str:
+def difference(before: dict, now: dict) -> str:
+    """In words, where two records differ: {"settings": {...}, "inputs": {...}} each."""
     changed = []
     for kind in ("settings", "inputs"):
         for key in sorted(before[kind].keys() | now[kind].keys()):

@@ -48,7 +48,7 @@ def train(config: TrainConfig, data: DataDir, folder: Path, device: torch.device
     """
     split = split_speakers(data, config)
     reader = FeatureReader.from_data_dir(data)
-    net_settings = config.net_settings(feat_dim=reader.dim(split.utts[0]))
+    net_settings = config.net_settings(feat_dim=reader.dim)
 
     _make_deterministic(config.seed)
     net = build_net(net_settings).to(device, memory_format=_memory_format(config, device))
