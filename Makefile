@@ -38,7 +38,7 @@ lint: .venv/.installed
 	  xargs -d '\n' shellcheck -s bash -x -P SCRIPTDIR -P .
 
 clean:
-	rm -rf .venv egs/mini/{data,exp,work}
+	rm -rf .venv egs/mini/work
 
 # The stamp goes before an update begins, so that an install cut short leaves none, and the next one begins anew.
 .venv/.installed: pyproject.toml constraints.txt

@@ -3,12 +3,14 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -135,3 +137,19 @@ def test_each_executable_runs_and_explains_itself(path, answers):
     assert os.access(path, os.X_OK), f"chmod +x {path}"
     assert path.read_text().startswith("#!/usr/bin/env python3\n")
     assert answers[str(path)] == [0, True]
+
+
+def readme_commands() -> list[list[str]]:
+    """The words of each command of ours in the README's indented blocks."""
+    lines = re.sub(r"\\\n\s+", "", (ROOT / "README.md").read_text()).splitlines()
+    words = [line.split("#")[0].split() for line in lines if line.startswith("    ")]
+    return [line for line in words if line and re.search(r"(\.py|run\.sh)$", line[0])]
+
+
+@pytest.mark.parametrize("words", readme_commands(), ids=" ".join)
+def test_every_command_of_the_readme_is_there_with_its_options(words):
+    place = ROOT / words[0] if "/" in words[0] else ROOT / "steps" / words[0]
+    said = subprocess.run([place, "--help"], capture_output=True, text=True, env=environment())
+    assert said.returncode == 0, said.stderr
+    assert all(word in said.stdout for word in words if word.startswith("--"))
+    assert all((ROOT / word).exists() for word in words if word.startswith("egs/") and "." in word)

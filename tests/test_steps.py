@@ -175,7 +175,7 @@ def test_the_number_of_jobs_changes_embeddings_in_the_last_digit_only(step, data
 def test_training_with_other_settings_in_the_same_place_is_refused(step, data_dir, trained):
     before = (trained / "final.pt").read_bytes()
     said = step("train.py", *TINY, "--set", "lr=0.05", data_dir, trained, code=1)
-    assert "lr was 0.1, is 0.05; --overwrite makes it anew" in said
+    assert "lr was 0.2, is 0.05; --overwrite makes it anew" in said
     assert (trained / "final.pt").read_bytes() == before
 
 

@@ -15,7 +15,7 @@ from pyspk.training import loop
 from pyspk.training.config import TrainConfig, load_config, to_toml
 from pyspk.training.schedule import Schedule
 
-SMALL = TrainConfig(depth=18, channels=2, emb_dim=8, chunk_frames=20, batch_size=8, n_epochs=3, warmup_epochs=1,
+SMALL = TrainConfig(depth=18, channels=2, emb_dim=8, lr=0.1, chunk_frames=20, batch_size=8, n_epochs=3, warmup_epochs=1,
                     margin_start_epoch=0, margin_full_epoch=2, valid_speakers=2)
 
 

@@ -14,40 +14,42 @@ from pyspk.tables.text import read_text
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """All settings. The defaults are the published ones for VoxCeleb2 (README.md, "What the recipe follows").
+    """All settings, each with its meaning.
 
-    Raises UserError for an impossible value, naming it and what is valid.
+    The defaults are the published recipe of Han et al. 2023 (arXiv 2307.08205) on VoxCeleb2, for one GPU and a batch of
+    128, without its augmentation, checkpoint averaging and fine-tuning. Raises UserError for an impossible value,
+    naming it and what is valid.
     """
 
     # network
     net: str = "resnet"
-    depth: int = 34
-    channels: int = 32
-    activation: str = "prelu"
-    emb_dim: int = 256
-    # loss
+    depth: int = 34                     # 18, 34, 50, 101, 152, 221 or 293
+    channels: int = 32                  # of the first stage; each of the three others has twice the one before
+    activation: str = "prelu"           # prelu (ResNet-P) or relu
+    emb_dim: int = 256                  # dimension of the embedding
+    # loss: what the symbols do stands at SphereSpeaker
     loss: str = "sphere_speaker"
-    margin: str = "C"
-    m: float = 0.2
-    r: float = 32.0
-    t: float = 3.0
-    lam: float = 0.7
+    margin: str = "C"                   # A: on the angle, C: on the score, M: times the angle
+    m: float = 0.2                      # margin
+    r: float = 32.0                     # radius: focus on hard samples
+    t: float = 3.0                      # similarity adjustment: how far the score distributions are pulled apart
+    lam: float = 0.7                    # weight of the positive pair against all negative ones
     # data
-    chunk_frames: int = 200
+    chunk_frames: int = 200             # length of a training sample
     batch_size: int = 128
     samples_per_epoch: int = 0          # 0: as many as there are training utterances
     valid_speakers: int = -1            # held out for validation; -1: a tenth, 4 to 100, none of fewer than 12
-    valid_utts_per_speaker: int = 10
+    valid_utts_per_speaker: int = 10    # at most, of each held-out speaker
     n_workers: int = 0                  # processes that read chunks; 0: the training process itself
-    seed: int = 0
-    # schedule, in epochs
+    seed: int = 0                       # of weights and chunks
+    # schedule; all epochs count samples, so the batch size moves nothing
     n_epochs: int = 150
-    warmup_epochs: float = 6.0
-    lr: float = 0.1
-    final_lr: float = 5e-5
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    margin_start_epoch: float = 20.0    # until here the margin is 0 (1 for margin M)
+    warmup_epochs: float = 6.0          # the rate rises linearly from 0
+    lr: float = 0.2                     # learning rate; 0.1 for every 64 chunks of a batch
+    final_lr: float = 1e-4              # reached exponentially at the end
+    momentum: float = 0.9               # Nesterov's
+    weight_decay: float = 1e-4          # of weights; biases, normalisation and PReLU slopes have none
+    margin_start_epoch: float = 20.0    # until here the margin is none: 0, or 1 for margin M
     margin_full_epoch: float = 40.0     # from here on it is m
 
     def __post_init__(self):
