@@ -30,7 +30,7 @@ SOURCES = (
     Source("asterisk-core-sounds-ru-wav", "/ru_RU_f_IvrvoiceRU/", "asterisk-ivrvoice", "ru", "CC-BY-3.0"),
     Source("asterisk-prompt-es-co", "/sounds/es/", "asterisk-es-co", "es", "GPL-2"),
     Source("asterisk-prompt-fr-armelle", "/sounds/fr/", "asterisk-armelle", "fr", "BSD-like"),
-    Source("asterisk-prompt-it-menardi-wav", "/it_IT_f_Menardi/", "asterisk-menardi", "it", "CC-BY-SA-3.0"),
+    Source("asterisk-prompt-it-menardi-wav", "/it_IT_f_Menardi/", "asterisk-menardi", "it", "CC-BY-SA-3.0-IT"),
     Source("fillets-ng-data-cs", _SMALL, "fillets-cs-small", "cs", "GPL-2"),
     Source("fillets-ng-data-cs", _BIG, "fillets-cs-big", "cs", "GPL-2"),
     Source("fillets-ng-data-cs", _FAN_LEVELS + r"/m-", "fillets-cs-small2", "cs", "GPL-2"),
