@@ -115,11 +115,6 @@ class ArchiveReader:
         else:
             self.matrix(rxfilename)
 
-    def close(self) -> None:
-        """Unmap everything."""
-        while self._maps:
-            self._maps.popitem()[1].close()
-
     def _map(self, path: str) -> mmap.mmap:
         if path in self._maps:
             self._maps.move_to_end(path)
