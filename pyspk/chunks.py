@@ -84,19 +84,19 @@ class FeatureReader:
 class ChunkBatches(Dataset):
     """The batches of one epoch: item i is (feats (B, T, F) float32, spk (B,) int64).
 
-    Each utterance comes once, in random order, before any comes again; the epoch has `n_samples` samples, rounded up to
-    whole batches. A chunk's place in its utterance is random.
+    balance "utterance": each utterance comes once, in random order, before any comes again; "speaker": each speaker
+    does, with one of her utterances at random. The epoch has `n_samples` samples, rounded up to whole batches. A
+    chunk's place in its utterance is random.
     """
 
     def __init__(self, reader: FeatureReader, utts: Sequence[str], spk_ids: Sequence[int], chunk_frames: int,
-                 batch_size: int, n_samples: int, seed: int, epoch: int):
+                 batch_size: int, n_samples: int, seed: int, epoch: int, balance: str = "utterance"):
         self._reader, self._utts, self._spk_ids = reader, utts, np.asarray(spk_ids)
         self._chunk_frames, self._batch_size = chunk_frames, batch_size
         n_batches = -(-n_samples // batch_size)
         rng = np.random.default_rng([seed, epoch])
-        rounds = -(-n_batches * batch_size // len(utts))
-        order = np.concatenate([rng.permutation(len(utts)) for _ in range(rounds)])
-        self._order = order[:n_batches * batch_size].reshape(n_batches, batch_size)
+        order = BALANCES[balance](self._spk_ids, n_batches * batch_size, rng)
+        self._order = order.reshape(n_batches, batch_size)
         self._places = rng.random(self._order.shape)
 
     def __len__(self) -> int:
@@ -111,6 +111,26 @@ class ChunkBatches(Dataset):
     def names(self, i: int) -> list[str]:
         """The utterances of batch i."""
         return [self._utts[j] for j in self._order[i]]
+
+
+def _each_utterance(spk_ids: np.ndarray, n_samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Utterances (n_samples,): whole random orders of all of them, one after the other."""
+    return _rounds(len(spk_ids), n_samples, rng)
+
+
+def _each_speaker(spk_ids: np.ndarray, n_samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Utterances (n_samples,): whole random orders of the speakers, and any utterance of each."""
+    by_speaker = np.argsort(spk_ids, kind="stable")
+    _, first, count = np.unique(spk_ids[by_speaker], return_index=True, return_counts=True)
+    spk = _rounds(len(first), n_samples, rng)
+    return by_speaker[first[spk] + (rng.random(n_samples) * count[spk]).astype(np.int64)]
+
+
+def _rounds(n: int, n_samples: int, rng: np.random.Generator) -> np.ndarray:
+    return np.concatenate([rng.permutation(n) for _ in range(-(-n_samples // n))])[:n_samples]
+
+
+BALANCES = {"utterance": _each_utterance, "speaker": _each_speaker}
 
 
 def _centred(feats: np.ndarray) -> np.ndarray:

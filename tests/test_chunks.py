@@ -69,8 +69,8 @@ def test_an_utterance_of_another_dimension_is_named(tables, tmp_path):
         reader.whole("u1")
 
 
-def batches(tables, seed=3, epoch=0, n_samples=7):
-    return ChunkBatches(FeatureReader(*tables), list(N_FRAMES), [0, 1, 0], 8, 2, n_samples, seed, epoch)
+def batches(tables, seed=3, epoch=0, n_samples=7, balance="utterance"):
+    return ChunkBatches(FeatureReader(*tables), list(N_FRAMES), [0, 1, 0], 8, 2, n_samples, seed, epoch, balance)
 
 
 def test_each_utterance_comes_once_before_any_comes_again(tables):
@@ -81,6 +81,13 @@ def test_each_utterance_comes_once_before_any_comes_again(tables):
     feats, spk = epoch[0]
     assert feats.shape == (2, 8, 2) and feats.dtype == torch.float32
     assert spk.tolist() == [{"u0": 0, "u1": 1, "u2": 0}[name] for name in epoch.names(0)]
+
+
+def test_each_speaker_comes_once_before_any_comes_again(tables):
+    epoch = batches(tables, n_samples=100, balance="speaker")
+    names = [name for i in range(50) for name in epoch.names(i)]
+    assert all({"u1"} < set(pair) for pair in zip(names[::2], names[1::2], strict=True))     # both speakers each time
+    assert 10 < names.count("u0") < 40 and names.count("u0") + names.count("u2") == 50
 
 
 def test_order_depends_on_seed_and_epoch_alone(tables):

@@ -9,7 +9,9 @@ import torch
 
 from pyspk.datadir import DataDir
 from pyspk.errors import UserError
+from pyspk.losses import LOSSES
 from pyspk.model import FINAL, load_model
+from pyspk.nets.pooling import StatisticsPooling
 from pyspk.tables.archive import ArchiveWriter
 from pyspk.training import loop
 from pyspk.training.config import TrainConfig, load_config, to_toml
@@ -105,13 +107,29 @@ def test_no_weight_decay_on_slopes_biases_and_normalisation(data):
             assert all(id(p) in {id(q) for q in free["params"]} for p in module.parameters())
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_utterances(data, tmp_path):
+def test_features_that_are_not_finite_stop_training_and_are_named(data, tmp_path):
     with ArchiveWriter(data.path / "f.ark", data.path / "feats.scp") as writer:
         for utt in data.utt2spk:
-            writer.write(utt, np.full((30, 6), np.nan))
-    with pytest.raises(UserError, match=r"the loss is nan in epoch 1, batch 1, with the utterances s\d-\d, "):
+            writer.write(utt, np.full((30, 6), np.nan if utt == "s3-4" else 1.0))
+    with pytest.raises(UserError, match=r"the features of 1 utterances are not finite \(s3-4\); make them again"):
         train(TrainConfig(**{**vars(SMALL), "valid_speakers": 0}), data, tmp_path / "x")
     assert not (tmp_path / "x" / FINAL).exists()
+
+
+def test_embeddings_that_are_not_finite_stop_training_and_are_named(data, tmp_path, monkeypatch):
+    def one_is_not(self, maps, *mask):
+        return whole_pool(self, maps, *mask).index_fill(0, torch.tensor([2]), math.inf)
+
+    whole_pool = StatisticsPooling.forward
+    monkeypatch.setattr(StatisticsPooling, "forward", one_is_not)
+    with pytest.raises(UserError, match=r"the embeddings of 1 utterances are not finite \(s\d-\d\); the network"):
+        train(TrainConfig(**{**vars(SMALL), "valid_speakers": 0}), data, tmp_path / "x")
+
+
+def test_a_loss_that_is_not_finite_stops_training(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(LOSSES["sphere_speaker"], "forward", lambda self, emb, spk: emb.sum() * math.nan)
+    with pytest.raises(UserError, match=r"the loss is not finite with the utterances s\d-\d, .*lower lr"):
+        train(TrainConfig(**{**vars(SMALL), "valid_speakers": 0}), data, tmp_path / "x")
 
 
 def test_a_damaged_checkpoint_is_named(data, tmp_path):
@@ -148,10 +166,27 @@ def test_learning_rate_by_hand():
 @pytest.mark.parametrize(("margin", "m", "at_half"), [("C", 0.2, 0.1), ("A", 0.15, 0.075), ("M", 1.4, 1.2)])
 def test_margin_by_hand(margin, m, at_half):
     config = TrainConfig(margin=margin, m=m, margin_start_epoch=2, margin_full_epoch=4)
-    schedule = Schedule(config, samples_per_epoch=10)
+    schedule = Schedule(config, samples_per_epoch=10, no_margin=LOSSES["sphere_speaker"](2, 2, margin, m).no_margin)
     assert schedule.margin(0) == schedule.margin(20) == (1 if margin == "M" else 0)
     assert schedule.margin(30) == pytest.approx(at_half)
     assert schedule.margin(40) == schedule.margin(10**6) == m
+
+
+def test_settings_without_a_value_are_the_networks_and_the_losss_own(tmp_path):
+    config = load_config(None, ["loss=aam_softmax", "b=3", "hard_negatives=none", "net=resnet", "t=2"])
+    assert config.b == 3.0 and config.hard_negatives is None
+    assert config.loss_settings() == {"m": 0.2, "r": 32.0}                   # t and b are not this loss's
+    assert "pooling" not in config.net_settings(feat_dim=80) and "hard_negatives" not in to_toml(config)
+    path = tmp_path / "a.toml"
+    path.write_text(to_toml(config))
+    assert load_config(path) == config
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_trains(name, data, tmp_path):
+    train(TrainConfig(**{**vars(SMALL), "n_epochs": 1, "loss": name}), data, tmp_path)
+    history = json.loads((tmp_path / "log" / "train.jsonl").read_text())
+    assert math.isfinite(history["loss"]) and ("b" in history) == (name == "sphere_speaker")
 
 
 def test_settings_come_from_file_and_command_line_and_read_back(tmp_path):

@@ -1,15 +1,30 @@
 """SphereSpeaker: speaker verification trained as what it is, a binary question."""
 
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from pyspk.errors import UserError
+from pyspk.losses.angle import COS_LIMIT, angle, cos_of_sum
 
 MARGINS = ("A", "C", "M")
-_COS_LIMIT = 1 - 1e-6      # acos and sqrt(1 - cos^2) have no finite slope at 1
+_BLOCK_SCORES = {"cpu": 1 << 19}        # scores (B, n) held at a time: 2 MiB, what a core's cache holds
+_BLOCK_SCORES_ELSEWHERE = 1 << 25       # a GPU wants few large steps: 128 MiB
+_SHORTEST = 1e-12                       # a vector shorter than this has no direction: cosine 0, slope 0
+
+_Entries = tuple[Tensor, Tensor]        # (rows, columns) of a matrix
+
+
+class _Logit(NamedTuple):
+    """Logits and their slope in the cosine, of one shape."""
+
+    logit: Tensor
+    slope: Tensor
 
 
 class SphereSpeaker(nn.Module):
@@ -30,7 +45,8 @@ class SphereSpeaker(nn.Module):
     bias for all speakers.
 
     margin_on="both" margins the negatives of A as well, cos(max(0, th_j - m)), and of M, cos(th_j / m). C margins both
-    sides by definition and takes only "both" or the default.
+    sides by definition and takes only "both" or the default. hard_negatives=k sums over the k speakers j != y of the
+    highest cos th_j alone: target sample mining.
 
     Sources: the ideas, Ji et al. 2025 (PLOS ONE, 10.1371/journal.pone.0320256), of which only the abstract could be
     read; the formulas, Wen et al. 2022 (SphereFace2, ICLR, arXiv 2108.01513, eqs. 3 to 8) and Han et al. 2023 (arXiv
@@ -38,85 +54,204 @@ class SphereSpeaker(nn.Module):
     weight, the gradient flows through the margin, A and M margin the positive only unless margin_on="both", b starts in
     closed form, and softplus does not overflow.
 
+    No question depends on another, so the speakers are taken a block at a time, the block's loss and slopes together,
+    and its (B, n) scores are forgotten: memory above weights and their gradient does not grow with N.
+
     Arguments: emb_dim D; n_spk N; b None for the closed form (see `balanced_bias`) or its first value. `m` may be set
-    while training. Raises UserError for values that make no sense, naming them.
+    while training; at `no_margin` there is none. Raises UserError for values that make no sense, naming them.
     """
 
     def __init__(self, emb_dim: int, n_spk: int, margin: str = "C", m: float = 0.2, r: float = 32.0, t: float = 3.0,
-                 lam: float = 0.7, b: float | None = None, margin_on: str | None = None):
+                 lam: float = 0.7, b: float | None = None, margin_on: str | None = None,
+                 hard_negatives: int | None = None):
         super().__init__()
-        _check(n_spk, margin, m, r, t, lam, margin_on)
+        _check(n_spk, margin, m, r, t, lam, margin_on, hard_negatives)
         self.margin, self.m, self.r, self.t, self.lam = margin, m, r, t, lam
         self.margin_on = margin_on or ("both" if margin == "C" else "target")
+        self.n_negatives = min(n_spk - 1, hard_negatives or n_spk)
+        self.no_margin = 1.0 if margin == "M" else 0.0
         self.weight = nn.Parameter(torch.empty(n_spk, emb_dim))
         nn.init.xavier_normal_(self.weight)
         self.b = nn.Parameter(torch.tensor(self.balanced_bias() if b is None else float(b)))
 
     def forward(self, emb: Tensor, spk: Tensor) -> Tensor:
-        """Batch mean loss, (), in the weights' precision also under autocast. emb (B, D), any norm; spk (B,) int64."""
+        """Batch mean loss, (), in float32 or better also under autocast. emb (B, D), any norm; spk (B,) int64 below N.
+
+        NaN where an embedding is not finite. Raises IndexError for a speaker outside 0 to N - 1.
+        """
         with torch.autocast(emb.device.type, enabled=False):
-            cos = F.linear(F.normalize(emb.to(self.weight.dtype)), F.normalize(self.weight))  # (B, N)
-            positive = self._positive_logit(cos.gather(1, spk[:, None]).squeeze(1))       # (B,)
-            pull = F.softplus(self._negative_logit(cos))                                  # (B, N)
-            pull = pull.scatter(1, spk[:, None], 0.0)                                     # the speaker is no negative
-            return (self.lam * F.softplus(-positive) + (1 - self.lam) * pull.sum(1)).mean()
+            return _BlockedLoss.apply(emb, self.weight, self.b, spk, self)
+
+    def learned(self) -> dict[str, float]:
+        """What a log should show of the learned scalars."""
+        return {"b": self.b.item()}
 
     def balanced_bias(self) -> float:
         """The b at which, all cosines being 0, positives and negatives pull equally hard.
 
-        With P and Q the positive and negative logits at cos = 0 without b, and K = (1 - lam)(N - 1), the condition
-        lam * sigmoid(-(P + b)) = K * sigmoid(Q + b) is quadratic in exp(b). Written so that nothing overflows:
+        With P and Q the positive and negative logits at cos = 0 without b, and K = (1 - lam) * (number of negatives),
+        the condition lam * sigmoid(-(P + b)) = K * sigmoid(Q + b) is quadratic in exp(b). So that nothing overflows:
 
             b = log(2 lam) - Q - log(K - lam + sqrt((K - lam)^2 + 4 lam K exp(P - Q)))
         """
         zero = torch.zeros((), dtype=torch.float64)
-        p, q = self._adjusted_positive(zero).item() * self.r, self._adjusted_negative(zero).item() * self.r
-        k = (1 - self.lam) * (self.weight.shape[0] - 1)
+        p, q = self._positive_logit(zero, 0.0).item(), self._negative_logit(zero, 0.0).logit.item()
+        k = (1 - self.lam) * self.n_negatives
         excess, product = k - self.lam, 4 * self.lam * k * math.exp(p - q)
         root = math.sqrt(excess**2 + product)
         # For few speakers excess < 0 and the sum cancels; its conjugate does not.
         total = excess + root if excess >= 0 else product / (root - excess)
         return math.log(2 * self.lam) - q - math.log(total)
 
-    def _positive_logit(self, cos: Tensor) -> Tensor:
-        return self.r * self._adjusted_positive(cos) + self.b
-
-    def _negative_logit(self, cos: Tensor) -> Tensor:
-        return self.r * self._adjusted_negative(cos) + self.b
-
-    def _adjusted_positive(self, cos: Tensor) -> Tensor:
+    def _positive_logit(self, cos: Tensor, b: Tensor | float) -> Tensor:
+        """s_y of cos th_y, of any shape."""
         if self.margin == "C":
-            return self._adjust(cos) - self.m
-        if self.margin == "A":
-            return self._adjust(_cos_of_sum(cos, self.m))
-        return self._adjust(torch.cos((self.m * _angle(cos)).clamp(max=math.pi)))
-
-    def _adjusted_negative(self, cos: Tensor) -> Tensor:
-        if self.margin == "C":
-            return self._adjust(cos) + self.m
-        if self.margin_on == "target":
-            return self._adjust(cos)
-        if self.margin == "A":
-            return self._adjust(-_cos_of_sum(-cos, self.m))      # cos(max(0, th - m)), seen from pi - th
-        return self._adjust(torch.cos(_angle(cos) / self.m))
+            return self.r * (self._adjust(cos) - self.m) + b
+        turned = cos_of_sum(cos, self.m) if self.margin == "A" else (self.m * angle(cos)).clamp(max=math.pi).cos()
+        return self.r * self._adjust(turned) + b
 
     def _adjust(self, cos: Tensor) -> Tensor:
         """g: (-1, 1) onto itself, flatter where scores are low."""
         return 2 * ((cos.clamp(-1, 1) + 1) / 2) ** self.t - 1
 
+    def _negative_logit(self, cos: Tensor, b: Tensor | float) -> _Logit:
+        """s_j of cos th_j, of any shape, and its slope, both written out: this is where training spends its time."""
+        turned, turning = self._turned_negative(cos)
+        share = turned.mul(0.5).add_(0.5).clamp_(0, 1)                     # (z + 1) / 2
+        power = share ** (self.t - 1)
+        added = self.m if self.margin == "C" else 0.0
+        logit = share.mul_(power).mul_(2 * self.r).add_(b + self.r * (added - 1))
+        slope = power.mul_(self.r * self.t)
+        return _Logit(logit, slope if turning is None else slope.mul_(turning))
 
-def _angle(cos: Tensor) -> Tensor:
-    return torch.acos(cos.clamp(-_COS_LIMIT, _COS_LIMIT))
+    def _turned_negative(self, cos: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(the cosine that a negative's margin makes of cos, its slope or None for 1)."""
+        if self.margin == "C" or self.margin_on == "target":
+            return cos, None
+        cos = cos.clamp(-COS_LIMIT, COS_LIMIT)
+        if self.margin == "A":                                             # cos(max(0, th - m))
+            sin, outside = (1 - cos.square()).sqrt_(), cos < math.cos(self.m)
+            turned = torch.where(outside, cos * math.cos(self.m) + sin * math.sin(self.m), 1.0)
+            return turned, torch.where(outside, math.cos(self.m) - cos / sin * math.sin(self.m), 0.0)
+        theta = cos.acos()                                                 # cos(th / m)
+        return (theta / self.m).cos(), (theta / self.m).sin() / (self.m * theta.sin())
+
+    def _value_and_slopes(self, emb: Tensor, weight: Tensor, b: Tensor, spk: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(the loss (), its slopes in emb (B, D), weight (N, D) and b ())."""
+        n_utt, dtype = len(spk), torch.promote_types(weight.dtype, torch.float32)
+        unit, per_length = _directions(emb.to(dtype))                      # (B, D), (B, 1)
+        slope_unit, slope_weight = torch.zeros_like(unit), torch.empty_like(weight)
+        value, slope_b, n_found = unit.new_zeros(()), unit.new_zeros(()), 0
+        hardest = self._hardest(unit, weight, spk) if self.n_negatives < len(weight) - 1 else None
+        for block in self._blocks(len(weight), n_utt, unit.device):
+            axes = weight[block].to(dtype)                                 # (n, D), of any length
+            per_axis = _one_over(torch.linalg.vector_norm(axes, dim=1))    # (n,)
+            cos = (unit @ axes.T).mul_(per_axis)                           # (B, n)
+            own = _entries(spk[:, None], block)
+            counted = None if hardest is None else _entries(hardest, block)
+            block_value, block_slope_b, slope_cos = self._of_block(cos, b, own, counted)
+            value += block_value
+            slope_b += block_slope_b
+            slope_dot = slope_cos.mul_(per_axis / n_utt)
+            slope_unit.addmm_(slope_dot, axes)
+            slope_axes = slope_dot.T @ unit
+            along = torch.linalg.vecdot(slope_axes, axes).mul_(per_axis.square())
+            slope_weight[block] = slope_axes.addcmul_(axes, along[:, None], value=-1)
+            n_found += len(own[0])
+        if n_found != n_utt:
+            raise IndexError(f"speakers must be from 0 to {len(weight) - 1}, not {spk.min()} to {spk.max()}")
+        along = torch.linalg.vecdot(slope_unit, unit)[:, None]
+        slope_emb = slope_unit.addcmul_(unit, along, value=-1).mul_(per_length)
+        most = torch.finfo(emb.dtype).max                      # the slope of a short float16 vector can exceed it
+        return value / n_utt, [slope_emb.clamp_(-most, most).to(emb.dtype), slope_weight, (slope_b / n_utt).to(b.dtype)]
+
+    def _of_block(self, cos: Tensor, b: Tensor, own: _Entries,
+                  counted: _Entries | None) -> tuple[Tensor, Tensor, Tensor]:
+        """(the sum over a block's pairs (), its slope in b (), its slope in cos (B, n)); overwrites cos.
+
+        own: where a speaker is the utterance's; counted: the negatives that count, None for all.
+        """
+        pull, pull_b, pull_cos = self._positive(cos[own], b)               # (own,), three times
+        logit, slope_cos = self._negative_logit(cos, b)
+        push = F.softplus(logit)                                           # (B, n)
+        push_b = logit.sigmoid_().mul_(1 - self.lam)
+        if counted is not None:
+            counts = torch.zeros_like(push)
+            counts[counted] = 1.0
+            push, push_b = push.mul_(counts), push_b.mul_(counts)
+        push[own], push_b[own] = 0.0, 0.0                                  # a speaker is no negative of her own
+        slope_cos.mul_(push_b)[own] = pull_cos
+        return (1 - self.lam) * push.sum() + pull.sum(), push_b.sum() + pull_b.sum(), slope_cos
+
+    def _positive(self, cos: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(lam * softplus(-s_y), its slope in b, its slope in cos) of cos th_y (P,)."""
+        with torch.enable_grad():
+            cos = cos.detach().requires_grad_()
+            logit = self._positive_logit(cos, b.detach())
+            slope, = torch.autograd.grad(logit.sum(), cos)
+        logit = logit.detach()
+        slope_b = torch.sigmoid(-logit) * -self.lam
+        return self.lam * F.softplus(-logit), slope_b, slope_b * slope
+
+    @torch.no_grad()
+    def _hardest(self, unit: Tensor, weight: Tensor, spk: Tensor) -> Tensor:
+        """The n_negatives most similar other speakers of each utterance, (B, n_negatives) int64."""
+        best = unit.new_full((len(unit), self.n_negatives), -math.inf)
+        which = torch.zeros_like(best, dtype=torch.int64)
+        for block in self._blocks(len(weight), len(unit), unit.device):
+            axes = weight[block].to(unit.dtype)
+            cos = (unit @ axes.T).mul_(_one_over(torch.linalg.vector_norm(axes, dim=1)))
+            cos[_entries(spk[:, None], block)] = -math.inf
+            here = torch.arange(block.start, block.stop, device=unit.device).expand_as(cos)
+            best, order = torch.cat([best, cos], 1).topk(self.n_negatives)
+            which = torch.cat([which, here], 1).gather(1, order)
+        return which
+
+    @staticmethod
+    def _blocks(n_spk: int, n_utt: int, device: torch.device) -> Iterator[slice]:
+        step = max(1, _BLOCK_SCORES.get(device.type, _BLOCK_SCORES_ELSEWHERE) // max(1, n_utt))
+        return (slice(start, min(start + step, n_spk)) for start in range(0, n_spk, step))
 
 
-def _cos_of_sum(cos: Tensor, m: float) -> Tensor:
-    """cos(min(pi, th + m)) without the inverse cosine. cos any shape."""
-    sin = (1 - cos.clamp(-_COS_LIMIT, _COS_LIMIT) ** 2).sqrt()
-    turned = cos * math.cos(m) - sin * math.sin(m)
-    return torch.where(cos > math.cos(math.pi - m), turned, -torch.ones_like(cos))
+class _BlockedLoss(torch.autograd.Function):
+    """The slopes are computed with the value and handed over in backward, without a second copy of any."""
+
+    @staticmethod
+    def forward(ctx, emb: Tensor, weight: Tensor, b: Tensor, spk: Tensor, loss: SphereSpeaker) -> Tensor:
+        value, ctx.slopes = loss._value_and_slopes(emb, weight, b, spk)
+        ctx.save_for_backward(emb, weight, b, spk)
+        ctx.loss = loss
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, slope: Tensor):
+        slopes, ctx.slopes = ctx.slopes, None
+        if slopes is None:                                                 # a second time through the same value
+            slopes = ctx.loss._value_and_slopes(*ctx.saved_tensors)[1]
+        return *(one.mul_(slope) for one in slopes), None, None
 
 
-def _check(n_spk: int, margin: str, m: float, r: float, t: float, lam: float, margin_on: str | None) -> None:
+def _entries(spk: Tensor, block: slice) -> _Entries:
+    """(rows, columns within `block`) of the speakers in spk (B, k) that belong to it."""
+    rows, places = ((spk >= block.start) & (spk < block.stop)).nonzero(as_tuple=True)
+    return rows, spk[rows, places] - block.start
+
+
+def _directions(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """(rows (B, D) scaled to length 1, or 0 where they have no direction; one over their lengths (B, 1))."""
+    largest = rows.abs().amax(dim=1, keepdim=True).clamp_min(1.0)          # squares overflow long before numbers do
+    length = torch.linalg.vector_norm(rows / largest, dim=1, keepdim=True)
+    return rows / largest * _one_over(length), _one_over(length) / largest
+
+
+def _one_over(length: Tensor) -> Tensor:
+    """1 / length, and 0 for a vector too short to have a direction."""
+    return torch.where(length < _SHORTEST, 0.0, 1 / length)
+
+
+def _check(n_spk: int, margin: str, m: float, r: float, t: float, lam: float, margin_on: str | None,
+           hard_negatives: int | None) -> None:
     if n_spk < 2:
         raise UserError(f"SphereSpeaker needs at least 2 speakers, not {n_spk}")
     if margin not in MARGINS:
@@ -124,8 +259,9 @@ def _check(n_spk: int, margin: str, m: float, r: float, t: float, lam: float, ma
     if margin_on not in (None, "target", "both") or (margin == "C" and margin_on == "target"):
         raise UserError(f'margin_on "{margin_on}": "target" or "both", and margin C is always on both')
     low, high = {"A": (0, math.pi), "C": (0, 2), "M": (1, math.inf)}[margin]
-    for name, value, good, range_text in (("m", m, low <= m < high, f"from {low} to {high:g} for margin {margin}"),
-                                          ("r", r, r > 0, "above 0"), ("t", t, t >= 1, "1 or more"),
-                                          ("lam", lam, 0 < lam < 1, "between 0 and 1")):
+    for name, value, good, range_text in (
+            ("m", m, low <= m < high, f"from {low} to {high:g} for margin {margin}"), ("r", r, r > 0, "above 0"),
+            ("t", t, t >= 1, "1 or more"), ("lam", lam, 0 < lam < 1, "between 0 and 1"),
+            ("hard_negatives", hard_negatives, hard_negatives is None or hard_negatives >= 1, "1 or more")):
         if not good:
             raise UserError(f"SphereSpeaker {name} = {value}: it must be {range_text}")

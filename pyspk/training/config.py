@@ -4,8 +4,11 @@ import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from inspect import signature
 from pathlib import Path
+from typing import get_args
 
+from pyspk.chunks import BALANCES
 from pyspk.errors import UserError
 from pyspk.losses import LOSSES
 from pyspk.nets import NETS
@@ -21,19 +24,26 @@ class TrainConfig:
     naming it and what is valid.
     """
 
-    # network
-    net: str = "resnet"
-    depth: int = 34                     # 18, 34, 50, 101, 152, 221 or 293
-    channels: int = 32                  # of the first stage; each of the three others has twice the one before
-    activation: str = "prelu"           # prelu (ResNet-P) or relu
+    # network; None is the network's own default
+    net: str = "resnet"                 # resnet, xvector or ecapa
+    depth: int = 34                     # of a resnet: 18, 34, 50, 101, 152, 221 or 293
+    channels: int | None = None         # of the first stage; a resnet's three others have twice the one before
+    activation: str = "prelu"           # prelu (with resnet: ResNet-P) or relu
+    pooling: str | None = None          # statistics, attentive or multi_head
     emb_dim: int = 256                  # dimension of the embedding
-    # loss: what the symbols do stands at SphereSpeaker
-    loss: str = "sphere_speaker"
+    # loss: what the symbols do stands at its class; None is its own default
+    loss: str = "sphere_speaker"        # or softmax, am_softmax, aam_softmax, subcenter_aam, intertopk_aam
     margin: str = "C"                   # A: on the angle, C: on the score, M: times the angle
     m: float = 0.2                      # margin
-    r: float = 32.0                     # radius: focus on hard samples
+    r: float = 32.0                     # radius, or scale of a softmax: focus on hard samples
     t: float = 3.0                      # similarity adjustment: how far the score distributions are pulled apart
     lam: float = 0.7                    # weight of the positive pair against all negative ones
+    b: float | None = None              # bias at the start; None: in closed form
+    margin_on: str | None = None        # both: margin the negatives of A and M as well
+    hard_negatives: int | None = None   # only so many most similar other speakers count; None: all
+    n_centers: int | None = None        # weights a speaker (subcenter_aam, intertopk_aam)
+    top_k: int | None = None            # other speakers with a margin of their own (intertopk_aam) ...
+    m_top: float | None = None          # ... and that margin
     # data
     chunk_frames: int = 200             # length of a training sample
     batch_size: int = 128
@@ -41,6 +51,7 @@ class TrainConfig:
     valid_speakers: int = -1            # held out for validation; -1: a tenth, 4 to 100, none of fewer than 12
     valid_utts_per_speaker: int = 10    # at most, of each held-out speaker
     n_workers: int = 0                  # processes that read chunks; 0: the training process itself
+    balance: str = "utterance"          # what comes once before any comes again: utterance, or speaker
     seed: int = 0                       # of weights and chunks
     # schedule; all epochs count samples, so the batch size moves nothing
     n_epochs: int = 150
@@ -56,7 +67,9 @@ class TrainConfig:
         _require(self.net in NETS, "net", self.net, f"one of {', '.join(NETS)}")
         _require(self.loss in LOSSES, "loss", self.loss, f"one of {', '.join(LOSSES)}")
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more (batch normalisation)")
-        for name in ("channels", "emb_dim", "chunk_frames", "n_epochs", "valid_utts_per_speaker"):
+        _require(self.balance in BALANCES, "balance", self.balance, f"one of {', '.join(BALANCES)}")
+        _require(self.channels is None or self.channels >= 1, "channels", self.channels, "1 or more")
+        for name in ("emb_dim", "chunk_frames", "n_epochs", "valid_utts_per_speaker"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("samples_per_epoch", "n_workers", "seed", "warmup_epochs", "weight_decay", "margin_start_epoch"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
@@ -68,13 +81,17 @@ class TrainConfig:
                  f"at least margin_start_epoch ({self.margin_start_epoch:g})")
 
     def net_settings(self, feat_dim: int) -> dict:
-        """What model.build_net takes."""
-        return {"net": self.net, "depth": self.depth, "feat_dim": feat_dim, "emb_dim": self.emb_dim,
-                "activation": self.activation, "channels": self.channels}
+        """What model.build_net takes: the name, and those of the settings that this network has."""
+        return {"net": self.net, "feat_dim": feat_dim, **self._arguments_of(NETS[self.net])}
 
     def loss_settings(self) -> dict:
-        """What the loss takes besides the numbers of dimensions and speakers."""
-        return {"margin": self.margin, "m": self.m, "r": self.r, "t": self.t, "lam": self.lam}
+        """Those of the settings that this loss has; it takes the numbers of dimensions and speakers besides."""
+        settings = self._arguments_of(LOSSES[self.loss])
+        return {key: value for key, value in settings.items() if key != "emb_dim"}
+
+    def _arguments_of(self, kind: type) -> dict:
+        given = ((key, getattr(self, key, None)) for key in signature(kind).parameters)
+        return {key: value for key, value in given if value is not None}
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -98,11 +115,13 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Train
 
 
 def to_toml(config: TrainConfig) -> str:
-    """The settings as a TOML file that load_config reads back to the same."""
-    return "".join(f"{key} = {_toml_value(value)}\n" for key, value in asdict(config).items())
+    """The settings as a TOML file that load_config reads back to the same; TOML has no None, so none is written."""
+    return "".join(f"{key} = {_toml_value(value)}\n" for key, value in asdict(config).items() if value is not None)
 
 
-_TYPES = {field.name: field.type for field in fields(TrainConfig)}
+_OPTIONAL = {field.name for field in fields(TrainConfig) if field.default is None}
+_TYPES = {field.name: get_args(field.type)[0] if field.name in _OPTIONAL else field.type
+          for field in fields(TrainConfig)}      # of "float | None", float
 _TYPE_NAMES = {int: "a whole number", float: "a number", str: "a text"}
 
 
@@ -110,6 +129,8 @@ def _typed(key: str, value: object, where: str) -> object:
     if key not in _TYPES:
         raise UserError(f'{where}: no setting is called "{key}"; the settings are {", ".join(_TYPES)}')
     wanted = _TYPES[key]
+    if value is None and key in _OPTIONAL:
+        return None
     if wanted is float and type(value) is int:
         value = float(value)
     if type(value) is not wanted or (wanted is float and not math.isfinite(value)):
@@ -118,7 +139,9 @@ def _typed(key: str, value: object, where: str) -> object:
 
 
 def _from_text(key: str, text: str) -> object:
-    """The value a text stands for; a text that fits no number stays one, for _typed to judge."""
+    """The value a text stands for, None where that is allowed; _typed judges a text that fits no number."""
+    if key in _OPTIONAL and text == "none":
+        return None
     for convert in (int, float) if _TYPES.get(key) in (int, float) else ():
         try:
             return convert(text)

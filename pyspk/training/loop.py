@@ -65,7 +65,7 @@ def train(config: TrainConfig, data: DataDir, folder: Path, device: torch.device
         log.info("going on after epoch %d of %d", first_epoch, config.n_epochs)
     for epoch in range(first_epoch, config.n_epochs):
         batches = ChunkBatches(reader, split.utts, split.spk_ids, config.chunk_frames, config.batch_size,
-                               config.samples_per_epoch or len(split.utts), config.seed, epoch)
+                               config.samples_per_epoch or len(split.utts), config.seed, epoch, config.balance)
         report = train_epoch(net, loss, optimizer, batches, config, epoch, device)
         history.append({"epoch": epoch + 1, **report, "valid_eer": validation_eer(net, reader, split.valid)})
         log.info("%s", in_words(history[-1], config.n_epochs))
@@ -78,7 +78,7 @@ def train_epoch(net: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimize
                 config: TrainConfig, epoch: int, device: torch.device) -> dict[str, float]:
     """One pass over `batches`; what it came to, as plain numbers by name."""
     net.train()
-    schedule = Schedule(config, samples_per_epoch=len(batches) * config.batch_size)
+    schedule = Schedule(config, len(batches) * config.batch_size, loss.no_margin)
     loader = DataLoader(batches, batch_size=None, num_workers=config.n_workers, pin_memory=device.type == "cuda")
     total, waited, started = 0.0, 0.0, time.perf_counter()
     bar = tqdm(total=len(batches), desc=f"epoch {epoch + 1}", unit="batch", leave=False,
@@ -96,16 +96,15 @@ def train_epoch(net: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimize
             emb = net(feats.to(device, non_blocking=True))                   # (B, D)
             value = loss(emb, spk.to(device, non_blocking=True))             # ()
             if not torch.isfinite(value):
-                raise UserError(f"the loss is {value.item()} in epoch {epoch + 1}, batch {i + 1}, with the utterances "
-                                f"{first_few(batches.names(i), 5)}: look at their features, or lower lr "
-                                f"(now {schedule.lr(n_seen):.3g}) and start again; last.pt is from epoch {epoch}")
+                raise UserError(f"epoch {epoch + 1}, batch {i + 1}: {_what_is_not_finite(feats, emb, batches.names(i))}"
+                                f" (rate {schedule.lr(n_seen):.3g}); last.pt is from epoch {epoch}")
             optimizer.zero_grad(set_to_none=True)
             value.backward()
             optimizer.step()
             total += value.item()
             bar.update()
     seconds = time.perf_counter() - started
-    return {"loss": total / len(batches), "lr": schedule.lr(n_seen), "margin": loss.m, "b": loss.b.item(),
+    return {"loss": total / len(batches), "lr": schedule.lr(n_seen), "margin": loss.m, **loss.learned(),
             "chunks_per_s": len(batches) * config.batch_size / seconds, "waited_share": waited / seconds}
 
 
@@ -153,9 +152,10 @@ def validation_eer(net: nn.Module, reader: FeatureReader, valid: dict[str, list[
 
 def in_words(report: dict, n_epochs: int) -> str:
     """One line of the log."""
+    bias = f"b {report['b']:.2f}, " if "b" in report else ""
     valid = "" if report["valid_eer"] is None else f", validation EER {100 * report['valid_eer']:.2f}%"
     return (f"epoch {report['epoch']}/{n_epochs}: loss {report['loss']:.4f}{valid}, margin {report['margin']:.3f}, "
-            f"b {report['b']:.2f}, rate {report['lr']:.2e}, {report['chunks_per_s']:.0f} chunks/s, "
+            f"{bias}rate {report['lr']:.2e}, {report['chunks_per_s']:.0f} chunks/s, "
             f"{100 * report['waited_share']:.0f}% of the time waiting for data")
 
 
@@ -164,6 +164,17 @@ def _next(chunks) -> tuple[torch.Tensor, torch.Tensor]:
         return next(chunks)
     except UserError as fault:      # from a worker process the message comes wrapped in a traceback
         raise UserError(str(fault).strip().splitlines()[-1].removeprefix("pyspk.errors.UserError: ")) from None
+
+
+def _what_is_not_finite(feats: torch.Tensor, emb: torch.Tensor, names: list[str]) -> str:
+    """Where a loss that is not finite comes from, and what to do. feats (B, T, F), emb (B, D), B names."""
+    for what, values, remedy in (("features", feats, "make them again"),
+                                 ("embeddings", emb, "the network diverged: lower lr and start again")):
+        good = values.flatten(1).isfinite().all(dim=1)                       # (B,)
+        if not good.all():
+            bad = [name for name, fine in zip(names, good.tolist(), strict=True) if not fine]
+            return f"the {what} of {len(bad)} utterances are not finite ({first_few(bad, 5)}); {remedy}"
+    return f"the loss is not finite with the utterances {first_few(names, 5)}; lower lr and start again"
 
 
 def _memory_format(config: TrainConfig, device: torch.device) -> torch.memory_format:

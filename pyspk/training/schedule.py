@@ -4,10 +4,10 @@ from pyspk.training.config import TrainConfig
 
 
 class Schedule:
-    """Values at a number of samples seen, of an epoch of `samples_per_epoch`."""
+    """Values at a number of samples seen, of an epoch of `samples_per_epoch`; `no_margin` is the loss's."""
 
-    def __init__(self, config: TrainConfig, samples_per_epoch: int):
-        self._config, self._samples_per_epoch = config, samples_per_epoch
+    def __init__(self, config: TrainConfig, samples_per_epoch: int, no_margin: float = 0.0):
+        self._config, self._samples_per_epoch, self._no_margin = config, samples_per_epoch, no_margin
 
     def lr(self, n_samples: int) -> float:
         """Exponential from lr to final_lr over the run, times a linear warm-up from 0 over warmup_epochs."""
@@ -17,12 +17,11 @@ class Schedule:
         return config.lr * decay * warmup
 
     def margin(self, n_samples: int) -> float:
-        """No margin until margin_start_epoch, then linear up to m at margin_full_epoch. Margin M has none at 1."""
+        """No margin until margin_start_epoch, then linear up to m at margin_full_epoch."""
         config, epoch = self._config, n_samples / self._samples_per_epoch
-        none = 1.0 if config.margin == "M" else 0.0
         if epoch >= config.margin_full_epoch:
             return config.m
         if epoch <= config.margin_start_epoch:
-            return none
+            return self._no_margin
         done = (epoch - config.margin_start_epoch) / (config.margin_full_epoch - config.margin_start_epoch)
-        return none + (config.m - none) * done
+        return self._no_margin + (config.m - self._no_margin) * done
