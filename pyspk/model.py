@@ -1,11 +1,12 @@
 """A model folder: the network's weights with the settings that build it, saved and loaded."""
 
+import inspect
 import io
-import pickle
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pyspk.errors import UserError
 from pyspk.nets import NETS
@@ -48,6 +49,41 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> tuple[
     return net.to(device).eval(), saved["settings"]
 
 
+def start_from(net: nn.Module, settings: dict, folder: str | Path) -> None:
+    """Fill `net`, which `settings` build, with the weights of the model in `folder`, for training to go on from them.
+
+    A PReLU network can start from the same one with ReLU: its slopes become 0, so that the output is equal.
+    Raises UserError as load_model does, and when other settings differ, naming each with both values.
+    """
+    start, saved = load_model(folder)
+    theirs, ours = _in_full(saved), _in_full(settings)
+    keys = dict.fromkeys([*theirs, *ours]) if theirs["net"] == ours["net"] else ["net"]
+    different = [key for key in keys if theirs.get(key) != ours.get(key)]
+    if "activation" in different and (theirs["activation"], ours["activation"]) == ("relu", "prelu"):
+        different.remove("activation")
+    if different:
+        facts = "; ".join(f"{key} is {theirs.get(key)} there, {ours.get(key)} here" for key in different)
+        raise UserError(f"{Path(folder) / FINAL}: training cannot start from another network: {facts}")
+    fill(net, start.state_dict())
+
+
+def fill(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give `net` the `weights`, strictly but for PReLU slopes: those that are not among them become 0.
+
+    With slope 0 a PReLU is a ReLU (He et al. 2015, "Delving deep into rectifiers", eq. 1), so weights of a ReLU network
+    give the output they gave there.
+    """
+    slopes = {f"{name}.weight": torch.zeros_like(module.weight) for name, module in net.named_modules()
+              if isinstance(module, nn.PReLU)}
+    net.load_state_dict({**slopes, **weights})
+
+
+def _in_full(settings: dict) -> dict:
+    """`settings` with the defaults of the network's class for what they leave out, as those of older versions do."""
+    arguments = inspect.signature(NETS[settings["net"]]).parameters.values()
+    return {**{one.name: one.default for one in arguments if one.default is not one.empty}, **settings}
+
+
 def save_torch(path: Path, value: dict) -> None:
     """torch.save, atomically, and the same bytes for the same value whatever the file's name."""
     buffer = io.BytesIO()
@@ -57,12 +93,20 @@ def save_torch(path: Path, value: dict) -> None:
 
 
 def load_torch(path: Path) -> dict:
-    """torch.load to the CPU without executing anything. Raises UserError for a damaged file."""
+    """The dict that torch.save wrote to `path`, on the CPU, without executing anything.
+
+    Raises UserError for a damaged file and for one that holds anything else.
+    """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError,
-            OSError) as fault:
-        raise UserError(f"{path}: cannot be read ({' '.join(str(fault).split())[:200]})") from None
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as fault:
+        raise UserError(f"{path}: cannot be read ({fault.strerror or fault})") from None
+    except Exception:      # what torch raises on damaged bytes is no closed list; its texts advise to drop the guard
+        raise UserError(f"{path}: cannot be read; it is damaged, no file of PyTorch's, or holds more than tensors and "
+                        "plain values, which could run code") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds one {type(value).__name__}, not a dict of tensors")
+    return value
 
 
 def choose_device(name: str) -> torch.device:

@@ -19,7 +19,7 @@ FLOORS = [
     ["errors", "console"],
     ["tables", "jobs", "shards", "metrics", "nets", "losses"],
     ["datadir", "audio", "scoring"],
-    ["features", "model"],
+    ["features", "model", "published"],
     ["augment", "embeddings"],
     ["chunks"],
     ["training"],
