@@ -5,13 +5,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
 
 @torch.inference_mode()
-def embed(net: nn.Module, feats: np.ndarray) -> np.ndarray:
-    """Embedding (D,) float32 of one whole utterance, feats (T, F) float32. `net` is in evaluation mode."""
+def embed(net: nn.Module, feats: Sequence[np.ndarray]) -> np.ndarray:
+    """Embeddings (n, D) float32 of n whole utterances, each (T, F) float32 with a T of its own.
+
+    `net` is in evaluation mode; the padding in its batch changes no embedding but for rounding.
+    """
     device = next(net.parameters()).device
-    return net(torch.from_numpy(feats)[None].to(device)).squeeze(0).float().cpu().numpy()
+    n_frames = [len(one) for one in feats]
+    padded = pad_sequence([torch.from_numpy(one) for one in feats], batch_first=True).to(device)     # (n, T, F)
+    lengths = None if len(set(n_frames)) == 1 else torch.tensor(n_frames, device=device)
+    return net(padded, lengths).float().cpu().numpy()
 
 
 def speaker_means(read: Callable[[str], np.ndarray],

@@ -53,7 +53,16 @@ def start_from(net: nn.Module, settings: dict, folder: str | Path) -> None:
     """Fill `net`, which `settings` build, with the weights of the model in `folder`, for training to go on from them.
 
     A PReLU network can start from the same one with ReLU: its slopes become 0, so that the output is equal.
-    Raises UserError as load_model does, and when other settings differ, naming each with both values.
+    Raises UserError as load_to_start does.
+    """
+    fill(net, load_to_start(settings, folder).state_dict())
+
+
+def load_to_start(settings: dict, folder: str | Path) -> nn.Module:
+    """The network of the model in `folder`, from which one that `settings` build can start.
+
+    Raises UserError as load_model does, and when settings other than the activation differ, naming each with both
+    values.
     """
     start, saved = load_model(folder)
     theirs, ours = _in_full(saved), _in_full(settings)
@@ -64,7 +73,7 @@ def start_from(net: nn.Module, settings: dict, folder: str | Path) -> None:
     if different:
         facts = "; ".join(f"{key} is {theirs.get(key)} there, {ours.get(key)} here" for key in different)
         raise UserError(f"{Path(folder) / FINAL}: training cannot start from another network: {facts}")
-    fill(net, start.state_dict())
+    return start
 
 
 def fill(net: nn.Module, weights: Mapping[str, Tensor]) -> None:

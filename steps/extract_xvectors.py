@@ -58,7 +58,7 @@ def _embedder(exp_dir, data, device_name, n_jobs):
     if reader.dim != settings["feat_dim"]:
         raise UserError(f"the network was trained on features of {settings['feat_dim']} dimensions, {data.path} has "
                         f"{reader.dim}; make features with the options of the training set")
-    return lambda utt: embed(net, reader.whole(utt))
+    return lambda utt: embed(net, [reader.whole(utt)])[0]
 
 
 def _write_means(table, data, out_dir):

@@ -5,9 +5,11 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+import torch
 from conftest import RATE_HZ, voice, write_data_dir
 
 from pyspk.features import Fbank
+from pyspk.model import load_model
 from pyspk.tables.archive import ArchiveReader, read_scp
 
 TINY = ["--set", "depth=18", "--set", "channels=2", "--set", "emb_dim=8", "--set", "chunk_frames=50", "--set",
@@ -202,6 +204,20 @@ def test_training_goes_where_it_was_told_whatever_the_names(step, data_dir, tmp_
     step("make_fbank.py", "--nj", 2, data_dir)
     step("train.py", "--cmd", "run.py", *TINY, data_dir, tmp_path / "JOB")
     assert (tmp_path / "JOB" / "final.pt").exists()
+
+
+def test_training_begins_with_a_model_given(step, data_dir, trained, tmp_path):
+    begin_there = ["--init-model", trained, *TINY, "--set", "lr=1e-9", "--set", "final_lr=1e-9", data_dir]
+    step("train.py", *begin_there, tmp_path / "again")
+    (before, _), (after, _) = load_model(trained), load_model(tmp_path / "again")
+    for name, weight in before.named_parameters():
+        torch.testing.assert_close(after.get_parameter(name), weight, rtol=0, atol=1e-6)
+    assert "final.pt is current" in step("train.py", "--cmd", "run.py", *begin_there, tmp_path / "again")
+    said = step("train.py", "--init-model", trained, *TINY, "--set", "emb_dim=9", data_dir, tmp_path / "x", code=1)
+    assert "training cannot start from another network: emb_dim is 8 there, 9 here" in said
+    said = step("train.py", "--init-model", tmp_path, *TINY, data_dir, tmp_path / "x", code=1)
+    assert f"{tmp_path}/final.pt: no such model" in said
+    assert not (tmp_path / "x").exists()
 
 
 def test_what_is_wrong_is_found_before_old_weights_go(step, data_dir, trained):

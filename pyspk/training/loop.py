@@ -19,7 +19,7 @@ from pyspk.embeddings import embed
 from pyspk.errors import UserError, first_few
 from pyspk.losses import LOSSES
 from pyspk.metrics import eer
-from pyspk.model import FINAL, build_net, save_model
+from pyspk.model import FINAL, build_net, save_model, start_from
 from pyspk.tables.text import write_lines, write_table
 from pyspk.training.checkpoint import load_checkpoint, save_checkpoint
 from pyspk.training.config import TrainConfig, to_toml
@@ -28,6 +28,7 @@ from pyspk.training.schedule import Schedule
 log = logging.getLogger("pyspk")
 _FEWEST_TRAINING_SPEAKERS = 2
 _FEWEST_SPEAKERS_TO_VALIDATE = 12
+_VALID_UTTS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,12 @@ class Split:
     valid: dict[str, list[str]]      # held-out speaker -> utterances
 
 
-def train(config: TrainConfig, data: DataDir, folder: Path, device: torch.device) -> None:
+def train(config: TrainConfig, data: DataDir, folder: Path, device: torch.device,
+          init_model: Path | None = None) -> None:
     """Train on `data` and leave config.toml, spk2id, last.pt, log/train.jsonl and final.pt in `folder`.
 
-    Goes on from folder/last.pt when there is one. Raises UserError for data that cannot be trained on and for a loss
+    Goes on from folder/last.pt when there is one, else begins with the network of the model folder `init_model`, else
+    with a new one. Raises UserError for data that cannot be trained on, for a model with other settings and for a loss
     that is not finite, naming the utterances.
     """
     split = split_speakers(data, config)
@@ -51,12 +54,16 @@ def train(config: TrainConfig, data: DataDir, folder: Path, device: torch.device
     net_settings = config.net_settings(feat_dim=reader.dim)
 
     _make_deterministic(config.seed)
-    net = build_net(net_settings).to(device, memory_format=_memory_format(config, device))
+    net = build_net(net_settings)
+    if init_model:
+        start_from(net, net_settings, init_model)
+    net = net.to(device, memory_format=_memory_format(net, device))
     loss = LOSSES[config.loss](config.emb_dim, len(split.spk2id), **config.loss_settings()).to(device)
     optimizer = make_optimizer(net, loss, config)
     log.info("%d speakers, %d utterances for training; %d speakers held out; %s, %.2f M parameters, on %s",
-             len(split.spk2id), len(split.utts), len(split.valid), f"{config.net} {config.depth} {config.activation}",
+             len(split.spk2id), len(split.utts), len(split.valid), _in_words(net_settings),
              sum(p.numel() for p in net.parameters()) / 1e6, device)
+    log.info("%s", _in_words({"loss": config.loss, **config.loss_settings()}))
 
     write_lines(folder / "config.toml", to_toml(config).splitlines())
     write_table(folder / "spk2id", split.spk2id)
@@ -141,7 +148,9 @@ def validation_eer(net: nn.Module, reader: FeatureReader, valid: dict[str, list[
     if len(valid) < 2 or len(labels) == len(valid):
         return None
     net.eval()
-    embs = np.stack([embed(net, reader.whole(utt)) for utts in valid.values() for utt in utts])
+    utts = [utt for utts in valid.values() for utt in utts]
+    n = 1 if next(net.parameters()).device.type == "cpu" else _VALID_UTTS_AT_ONCE      # a CPU gains nothing by more
+    embs = np.concatenate([embed(net, [reader.whole(utt) for utt in utts[i:i + n]]) for i in range(0, len(utts), n)])
     embs -= embs.mean(axis=0)
     embs /= np.linalg.norm(embs, axis=1, keepdims=True)
     first, second = np.triu_indices(len(labels), k=1)
@@ -177,11 +186,17 @@ def _what_is_not_finite(feats: torch.Tensor, emb: torch.Tensor, names: list[str]
     return f"the loss is not finite with the utterances {first_few(names, 5)}; lower lr and start again"
 
 
-def _memory_format(config: TrainConfig, device: torch.device) -> torch.memory_format:
+def _in_words(settings: dict) -> str:
+    """ "resnet, depth 18, ..." of {"net": "resnet", "depth": 18, ...}."""
+    (_, name), *others = settings.items()
+    return ", ".join([name, *(f"{key} {value}" for key, value in others)])
+
+
+def _memory_format(net: nn.Module, device: torch.device) -> torch.memory_format:
     """Channels last where it is faster. On the CPU that is from 16 channels on; below 8, torch 2.13's backward of a
     strided 1x1 convolution writes out of bounds in that layout and ends the process."""
-    wide = device.type == "cuda" or config.channels >= 16
-    return torch.channels_last if wide else torch.contiguous_format
+    narrowest = min((layer.out_channels for layer in net.modules() if isinstance(layer, nn.Conv2d)), default=0)
+    return torch.channels_last if device.type == "cuda" or narrowest >= 16 else torch.contiguous_format
 
 
 def _make_deterministic(seed: int) -> None:
