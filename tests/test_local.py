@@ -127,7 +127,7 @@ def readme_voices():
 def test_the_split_of_the_embedded_corpus_is_as_its_readme_says():
     languages, bold = readme_voices()
     groups = sources.group_voices(languages)
-    chosen = folders.choose(set(languages), groups, None)
+    chosen = folders.choose(groups, None, None)["eval"]
     assert len(languages) == 43 and chosen == bold and len(chosen) == 14
     assert not {groups[voice] for voice in chosen} & {groups[voice] for voice in languages.keys() - chosen}
 
@@ -390,6 +390,36 @@ def test_eval_speakers_overrides_the_rule(tmp_path):
     assert lines(tmp_path / "data/eval/utt2spk") == ["c_d-1 c_d", "c_d-2 c_d", "e-1 e"]
 
 
+def test_dev_speakers_are_held_out_too_and_tried_among_themselves(tmp_path):
+    corpus = make_corpus(tmp_path / "corpus", a=2, b=2, c=2, d=1, e=1, f=1, g=1, h=1)
+    (tmp_path / "dev").write_text("e\nb\n\n")
+    prepare(corpus, tmp_path / "data", "--dev-speakers", tmp_path / "dev")       # a and f of a c d f g h to evaluation
+    data = tmp_path / "data"
+    assert lines(data / "eval/utt2spk") == ["a-1 a", "a-2 a", "b-1 b", "b-2 b", "e-1 e", "f-1 f"]
+    assert lines(data / "eval/spk2utt") == ["a a-1 a-2", "b b-1 b-2", "e e-1", "f f-1"]
+    assert lines(data / "train/utt2spk") == ["c-1 c", "c-2 c", "d-1 d", "g-1 g", "h-1 h"]
+    assert lines(data / "trials/dev") == ["b-1 b-2 target", "b-1 e-1 nontarget", "b-2 e-1 nontarget"]
+    assert lines(data / "trials/eval") == ["a-1 a-2 target", "a-1 f-1 nontarget", "a-2 f-1 nontarget"]
+
+
+def test_dev_trials_keep_the_rules_of_groups_recordings_and_number(tmp_path, caplog):
+    corpus = make_corpus(tmp_path / "corpus", b=1, c=1, d=2, e=1, f=1, g=1, h=1)
+    write(corpus / "a/long.wav", noise(21))                                      # three pieces of 7 s
+    (corpus / "groups").write_text("a g1\nb g1\nc g2\nd g3\ne g4\nf g4\ng g5\nh g6\n")
+    (tmp_path / "dev").write_text("a\nb\nc\n")
+    prepare(corpus, tmp_path / "data", "--dev-speakers", tmp_path / "dev")       # g3, g6 of g3 g4 g5 g6 to evaluation
+    pieces = ["a-long-0000000-0000700", "a-long-0000700-0001400", "a-long-0001400-0002100"]
+    assert lines(tmp_path / "data/trials/dev") == [
+        f"{pieces[0]} {pieces[1]} target", f"{pieces[0]} {pieces[2]} target", f"{pieces[0]} c-1 nontarget",
+        f"{pieces[1]} {pieces[2]} target", f"{pieces[1]} c-1 nontarget", f"{pieces[2]} c-1 nontarget",
+        "b-1 c-1 nontarget"]
+    assert lines(tmp_path / "data/trials/eval") == ["d-1 d-2 target", "d-1 h-1 nontarget", "d-2 h-1 nontarget"]
+    assert "1 speakers for development have a single recording (a); pieces of it are their target" in caplog.text
+    prepare(corpus, tmp_path / "four", "--max-trials", 4, "--dev-speakers", tmp_path / "dev")
+    assert Counter(line.split()[2] for line in lines(tmp_path / "four/trials/dev")) == {"target": 2, "nontarget": 2}
+    assert len(lines(tmp_path / "four/trials/eval")) == 3                        # four each, not of both together
+
+
 def test_ids_are_safe_deterministic_and_sorted_by_speaker(tmp_path):
     corpus = tmp_path / "corpus"
     for name in ("Zoë K/day one/a b.WAV", "Zoë K/day one/a b.Flac", "anna/x/y.wav", "anna/x-y.wav", "anna-maria/1.ogg",
@@ -446,14 +476,14 @@ def test_more_trials_than_wanted_are_sampled_the_same_each_time(tmp_path):
     utts = [folders.Utterance(f"{speaker}-{n}", speaker, f"{speaker}-{n}", Path(), 0, 1)
             for speaker in "abcd" for n in range(20)]
     group_of = dict(zip("abcd", "ggcd", strict=True))
-    trials = folders.draw_trials(utts, group_of, 10**6)
+    trials = folders.draw_trials(utts, group_of, 10**6, "eval")
     kinds = Counter(trial.split()[2] for trial in trials)
     assert kinds == {"target": 4 * 190, "nontarget": 5 * 400} and len(set(trials)) == len(trials)   # all but a with b
-    sample = folders.draw_trials(utts, group_of, 100)
+    sample = folders.draw_trials(utts, group_of, 100, "eval")
     assert Counter(trial.split()[2] for trial in sample) == {"target": 50, "nontarget": 50}
     assert set(sample) <= set(trials) and sample == sorted(sample)
-    assert sample == folders.draw_trials(utts, group_of, 100)
-    assert Counter(trial.split()[2] for trial in folders.draw_trials(utts, group_of, 2000)) == {
+    assert sample == folders.draw_trials(utts, group_of, 100, "eval")
+    assert Counter(trial.split()[2] for trial in folders.draw_trials(utts, group_of, 2000, "eval")) == {
         "target": 760, "nontarget": 1240}                   # all targets, for they are less than half
     assert {trial.split()[0][0] + trial.split()[1][0] for trial in sample if trial.endswith("nontarget")} == {
         "ac", "ad", "bc", "bd", "cd"}
@@ -476,6 +506,9 @@ def test_what_cannot_be_used_is_left_out_by_name_and_said(tmp_path, caplog):
     assert "1 folders are without recordings (empty)" in caplog.text
 
 
+ONE_EACH = [f"{speaker}/1.wav" for speaker in "abcdef"]
+
+
 @pytest.mark.parametrize(("files", "options", "message"), [
     ([], {}, "corpus: no recordings; it should hold SPEAKER/NAME.wav"),
     (["a/1.txt"], {}, "corpus: no recordings"),
@@ -488,6 +521,24 @@ def test_what_cannot_be_used_is_left_out_by_name_and_said(tmp_path, caplog):
     (["a/1.wav", "b/1.wav"], {"eval-speakers": "a\nzoe\n"},
      r"eval-speakers: 1 speakers have no usable recordings in the corpus \(zoe\); it has a, b"),
     (["a/1.wav", "b/1.wav"], {"eval-speakers": None}, "eval-speakers: no such file"),
+    (["a/1.wav", "b/1.wav"], {"dev-speakers": None}, "dev-speakers: no such file"),
+    (["a/1.wav", "b/1.wav"], {"dev-speakers": "a\nzoe\n"},
+     r"dev-speakers: 1 speakers have no usable recordings in the corpus \(zoe\); it has a, b"),
+    (ONE_EACH, {"dev-speakers": "a\n"}, "^1 of 6 speakers for development, but it takes 2 at least; add speakers, or "
+                                        "divide them otherwise with --dev-speakers FILE"),
+    (ONE_EACH, {"dev-speakers": "a\nb\nc\nd\ne\nf\n"}, "^0 of 6 speakers for evaluation.* with --eval-speakers FILE"),
+    (ONE_EACH, {"dev-speakers": "a\nb\nc\n", "eval-speakers": "d\ne\n"},
+     "^1 of 6 speakers for training.* with --eval-speakers FILE"),
+    (ONE_EACH, {"dev-speakers": "a\nb\n", "eval-speakers": "b\na\nc\n"},
+     r"dev-speakers: 2 speakers are in .*/eval-speakers too \(a, b\); name each in one of the two"),
+    (ONE_EACH, {"groups": "a x\ne x\n", "dev-speakers": "a\nb\n"},
+     "dev-speakers: it divides the groups x; name all speakers of a group, or none"),
+    (ONE_EACH, {"groups": "a x\nc x\n", "dev-speakers": "a\nb\n", "eval-speakers": "c\nd\n"},
+     "dev-speakers: it divides the groups x; name all"),
+    (ONE_EACH, {"dev-speakers": "a\nb\n"},
+     "no target trial: no speaker for development has two utterances; .* others with --dev-speakers FILE"),
+    (["a/2.wav", *ONE_EACH], {"groups": "a x\nb x\n", "dev-speakers": "a\nb\n"},
+     "no nontarget trial: all speakers for development are of one group; .* with --dev-speakers FILE"),
     (["a/1.wav", "b/1.wav", "c/1.wav", "d/1.wav"], {"groups": "a x\nb x\n", "eval-speakers": "a\nd\n"},
      "it divides the groups x; name all speakers of a group, or none"),
     (["a b/1.wav", "a_b/1.wav"], {}, 'the speakers "a b" and "a_b" would both be called "a_b"; rename one')])
@@ -503,7 +554,7 @@ def test_what_cannot_be_split_or_tried_is_refused(tmp_path, files, options, mess
             (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=message):
         prepare(corpus, tmp_path / "data", *arguments)
-    assert not (tmp_path / "data/trials/eval").exists()
+    assert not (tmp_path / "data/trials/eval").exists() and not (tmp_path / "data/trials/dev").exists()
 
 
 def test_a_second_run_is_current_a_changed_corpus_is_refused_and_overwrite_makes_it_anew(tmp_path, caplog):
@@ -536,6 +587,63 @@ def test_a_run_that_stopped_half_way_goes_on_to_the_same_end(tmp_path, monkeypat
     assert not (tmp_path / "data/trials/eval").exists()
     monkeypatch.setattr(folders, "write_data_dir", whole)
     prepare(corpus, tmp_path / "data")
+    assert tree(tmp_path / "data") == tree(tmp_path / "whole")
+
+
+@pytest.fixture
+def dev_run(tmp_path):
+    """prepare() on one corpus with dev speakers a and b, given more options; it returns the folder of its trials."""
+    corpus = make_corpus(tmp_path / "corpus", a=2, b=2, c=2, d=2, e=2, f=2, g=2, h=2)
+    (tmp_path / "dev").write_text("a\nb\n")
+
+    def call(data, *options, dev="dev"):
+        prepare(corpus, tmp_path / data, *(["--dev-speakers", tmp_path / dev] if dev else []), *options)
+        return tmp_path / data / "trials"
+
+    return call
+
+
+def test_a_second_run_with_dev_speakers_is_current_and_makes_a_lost_list_anew(tmp_path, dev_run, caplog):
+    caplog.set_level("INFO")
+    trials = dev_run("data")
+    before = tree(tmp_path / "data")
+    assert sorted(path.name for path in trials.glob("[!.]*")) == ["dev", "eval"] and "is current" not in caplog.text
+    made_at = (trials / "dev").stat().st_mtime_ns
+    dev_run("data")
+    assert "trials/eval is current" in caplog.text and (trials / "dev").stat().st_mtime_ns == made_at
+    (trials / "dev").unlink()
+    dev_run("data")
+    assert tree(tmp_path / "data") == before
+
+
+def test_no_list_of_other_dev_speakers_survives(tmp_path, dev_run):
+    trials = dev_run("data")
+    (tmp_path / "other").write_text("c\nd\n")
+    for dev in ("other", None):
+        with pytest.raises(UserError, match="trials/eval exists, but its input dev-speakers has changed; --overwrite"):
+            dev_run("data", dev=dev)
+        assert lines(trials / "dev")[0] == "a-1 a-2 target"
+    dev_run("data", "--overwrite", dev="other")
+    assert {utt[0] for line in lines(trials / "dev") for utt in line.split()[:2]} == {"c", "d"}
+    dev_run("data", "--overwrite", dev=None)
+    assert (trials / "eval").exists() and not (trials / "dev").exists()
+    assert {line.split()[1] for line in lines(tmp_path / "data/eval/utt2spk")} == {"a", "d", "g"}
+    with pytest.raises(UserError, match="trials/eval exists, but its input dev-speakers has changed; --overwrite"):
+        dev_run("data")
+
+
+def test_a_run_that_stopped_between_the_lists_goes_on_to_the_same_end(tmp_path, dev_run, monkeypatch):
+    dev_run("whole")
+    write_trials = folders.write_trials
+    monkeypatch.setattr(folders, "write_trials",
+                        lambda path, trials: 1 / 0 if path.name == "eval" else write_trials(path, trials))
+    with pytest.raises(ZeroDivisionError):
+        dev_run("data")
+    assert (tmp_path / "data/trials/dev").exists() and not (tmp_path / "data/trials/eval").exists()
+    monkeypatch.setattr(folders, "write_trials", write_trials)
+    with pytest.raises(UserError, match="trials/dev exists, but its input dev-speakers has changed; --overwrite"):
+        dev_run("data", dev=None)
+    dev_run("data")
     assert tree(tmp_path / "data") == tree(tmp_path / "whole")
 
 
