@@ -55,13 +55,22 @@ def min_dcf(target_scores: np.ndarray, nontarget_scores: np.ndarray, p_target: f
 
 def eer_interval(scores: np.ndarray, is_target: np.ndarray, enroll_spk: np.ndarray, test_spk: np.ndarray,
                  n_resamples: int = 1000, seed: int = 0, level: float = 0.95) -> tuple[float, float]:
-    """(low, high): percentile bootstrap interval of the EER, in [0, 1], resampling the speakers, not the trials.
+    """(low, high): percentile bootstrap interval of the EER, in [0, 1]. Arguments and errors: eer_replicates."""
+    rates = eer_replicates(scores, is_target, enroll_spk, test_spk, n_resamples, seed)
+    low, high = np.quantile(rates, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def eer_replicates(scores: np.ndarray, is_target: np.ndarray, enroll_spk: np.ndarray, test_spk: np.ndarray,
+                   n_resamples: int = 1000, seed: int = 0) -> np.ndarray:
+    """EERs (n_resamples,) float64 in [0, 1] of bootstrap replicates that resample the speakers, not the trials.
 
     Trials of one speaker depend on each other; resampling trials would make the EER look surer than it is. Each
     replicate draws as many speakers as there are, with replacement. A target trial then counts as often as its
     speaker was drawn, a nontarget trial as often as the product of its two speakers' draws: the vertex bootstrap of
     Snijders & Borgatti (1999), but pairs of two copies of one speaker are left out. A replicate left without targets
-    or without nontargets is drawn again.
+    or without nontargets is drawn again. The draws depend on the trials and the seed alone, so that replicate i of two
+    systems on the same trials has the same speakers: their difference or ratio, replicate by replicate, is paired.
 
     scores (n,), is_target (n,) bool, enroll_spk and test_spk (n,): integers from 0, or names.
     Raises UserError as det_points does, and for a target trial of two speakers or a nontarget trial of one.
@@ -85,8 +94,7 @@ def eer_interval(scores: np.ndarray, is_target: np.ndarray, enroll_spk: np.ndarr
         np.cumsum(weight, out=nontarget_sum[1:])
         if target_sum[-1] and nontarget_sum[-1]:
             rates.append(_weighted_eer(target_sum, nontarget_sum, missed, rejected))
-    low, high = np.quantile(rates, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return np.array(rates)
 
 
 def speakers_from_trials(enroll: np.ndarray, test: np.ndarray,

@@ -52,7 +52,8 @@ def _embedder(exp_dir, data, device_name, n_jobs):
     from pyspk.embeddings import embed
     from pyspk.model import choose_device, load_model
 
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // n_jobs))      # the jobs share the cores
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // n_jobs))      # the jobs share the cores
     net, settings = load_model(exp_dir, choose_device(device_name))
     reader = FeatureReader.from_data_dir(data)
     if reader.dim != settings["feat_dim"]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pyspk.errors import UserError
-from pyspk.metrics import det_points, eer, eer_interval, min_dcf, speakers_from_trials
+from pyspk.metrics import det_points, eer, eer_interval, eer_replicates, min_dcf, speakers_from_trials
 
 
 def exact_points(targets, nontargets):
@@ -100,8 +100,8 @@ def some_trials(n_spk, n, seed=0):
     return np.round(rng.normal(2 * is_target, 1) + shift[enroll] + shift[test], 1), is_target, enroll, test
 
 
-def repeated_trials_interval(score, is_target, enroll, test, n_resamples, level):
-    """The interval with each drawn trial written out as often as it counts."""
+def repeated_trials_rates(score, is_target, enroll, test, n_resamples):
+    """The replicates with each drawn trial written out as often as it counts, and how many were drawn again."""
     n_spk = len({*enroll, *test})
     rng = np.random.default_rng(0)
     rates, n_redrawn = [], 0
@@ -114,7 +114,7 @@ def repeated_trials_interval(score, is_target, enroll, test, n_resamples, level)
             rates.append(eer(np.array(targets), np.array(nontargets)))
         else:
             n_redrawn += 1
-    return np.quantile(rates, [(1 - level) / 2, (1 + level) / 2]), n_redrawn
+    return rates, n_redrawn
 
 
 ONE_TARGET_SPEAKER = np.array([3, 1, 2, 0.0]), np.array([True, True, False, False]), [0, 0, 0, 1], [0, 0, 1, 2]
@@ -123,10 +123,39 @@ ONE_TARGET_SPEAKER = np.array([3, 1, 2, 0.0]), np.array([True, True, False, Fals
 @pytest.mark.parametrize(("trials", "is_redrawn"), [
     (some_trials(9, 300), False), (some_trials(2, 12), True), (ONE_TARGET_SPEAKER, True),
 ])
-def test_the_interval_equals_that_of_repeated_trials(trials, is_redrawn):
-    expected, n_redrawn = repeated_trials_interval(*trials, n_resamples=30, level=0.9)
+def test_replicates_and_interval_equal_those_of_repeated_trials(trials, is_redrawn):
+    expected, n_redrawn = repeated_trials_rates(*trials, n_resamples=30)
     assert bool(n_redrawn) == is_redrawn
-    assert eer_interval(*trials, n_resamples=30, level=0.9) == pytest.approx(tuple(expected), abs=1e-12)
+    np.testing.assert_allclose(eer_replicates(*trials, n_resamples=30), expected, atol=1e-12)
+    ends = np.quantile(expected, [0.05, 0.95])
+    assert eer_interval(*trials, n_resamples=30, level=0.9) == pytest.approx(tuple(ends), abs=1e-12)
+
+
+@pytest.mark.parametrize("trials", [some_trials(9, 300), some_trials(2, 12), ONE_TARGET_SPEAKER])
+def test_scores_in_one_order_have_the_same_replicates(trials):
+    score, *rest = trials
+    rates = eer_replicates(score, *rest, n_resamples=40)
+    assert rates.shape == (40,) and rates.dtype == np.float64
+    for other in (score.copy(), np.exp(score / 4), 3 * score - 7):
+        np.testing.assert_array_equal(eer_replicates(other, *rest, n_resamples=40), rates)
+
+
+def test_replicates_of_two_systems_draw_the_same_speakers():
+    score, is_target, enroll, test = some_trials(12, 4000)
+    worse = score + np.random.default_rng(1).normal(0, 1, len(score))       # the same speakers are hard for both
+    one, two, unpaired = (eer_replicates(s, is_target, enroll, test, n_resamples=200, seed=seed)
+                          for s, seed in ((score, 0), (worse, 0), (worse, 1)))
+    assert np.corrcoef(one, two)[0, 1] > 0.9
+    assert abs(np.corrcoef(one, unpaired)[0, 1]) < 0.3
+    assert np.ptp(np.quantile(two / one, [0.025, 0.975])) < np.ptp(np.quantile(unpaired / one, [0.025, 0.975])) / 2
+
+
+def test_a_replicate_is_the_rate_of_the_speakers_drawn():
+    # Of two speakers only speaker 1 is hard: its one target lies below both nontargets. Draws of a single speaker leave
+    # no nontarget and are drawn again; both speakers: P_miss and P_fa meet at one half, (0, 1) (1/2, 1) (1/2, 0).
+    score, is_target = np.array([3.0, 0.0, 1.0, 2.0]), np.array([True, True, False, False])
+    rates = eer_replicates(score, is_target, np.array([0, 1, 0, 1]), np.array([0, 1, 1, 0]), n_resamples=20)
+    assert rates.tolist() == [0.5] * 20
 
 
 def test_the_interval_depends_on_the_seed_alone():

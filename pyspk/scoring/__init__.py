@@ -1,7 +1,8 @@
 """From embeddings to scores, and from scores to a table of error rates.
 
-    trials.py   trial lists and score files, read, matched and written
-    cosine.py   cosine scores of a trial list
-    asnorm.py   adaptive s-norm of a score file
-    table.py    EER with its interval and minDCF, a row for each score file
+    trials.py       trial lists and score files, read, matched and written
+    cosine.py       cosine scores of a trial list
+    asnorm.py       adaptive s-norm of a score file
+    table.py        EER with its interval and minDCF, a row for each score file
+    comparison.py   systems beside each other over several seeds: a table and a picture
 """

@@ -18,7 +18,7 @@ def metrics_table(trials: str | Path, score_files: Sequence[str | Path], p_targe
     Raises UserError as read_trials, read_scores, match and the metrics do.
     """
     listed = read_trials(trials)
-    enroll_spk, test_spk = _speakers(listed, utt2spk)
+    enroll_spk, test_spk = speakers_of(listed, utt2spk)
     n_spk = np.count_nonzero(np.bincount(np.concatenate([enroll_spk, test_spk])))
     n_target = int(np.count_nonzero(listed.is_target))
     rows = [["scores", "speakers", "targets", "nontargets", "EER %", "95% interval",
@@ -32,10 +32,10 @@ def metrics_table(trials: str | Path, score_files: Sequence[str | Path], p_targe
         rows.append([name, str(n_spk), str(n_target), str(len(score) - n_target),
                      f"{100 * metrics.eer(*sides):.3f}", f"{100 * low:.3f}-{100 * high:.3f}",
                      *(f"{metrics.min_dcf(*sides, p_target=p):.4f}" for p in p_targets)])
-    return _aligned(rows)
+    return aligned(rows)
 
 
-def _speakers(trials: Trials, utt2spk: str | Path | None) -> tuple[np.ndarray, np.ndarray]:
+def speakers_of(trials: Trials, utt2spk: str | Path | None) -> tuple[np.ndarray, np.ndarray]:
     """The speaker of each trial's enroll and test side, (n,) integers from 0 each."""
     if utt2spk is None:
         return metrics.speakers_from_trials(trials.enroll, trials.test, trials.is_target)
@@ -46,7 +46,7 @@ def _speakers(trials: Trials, utt2spk: str | Path | None) -> tuple[np.ndarray, n
     return spk[trials.enroll], spk[trials.test]
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
     """Columns two spaces apart, the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
