@@ -23,6 +23,7 @@ trials=
 fbank_config=$here/../mini/conf/fbank.conf
 vad_config=$here/../mini/conf/vad.conf
 audio_opts="--resample true --channel mix"
+subtract_mean=true
 nj=$(nproc)
 threads=1
 device=auto
@@ -47,11 +48,12 @@ help_message="usage: ${0##*/} [options]   (defaults in brackets)
   --train-cmd CMD --cuda-cmd CMD   runners of features and of systems: run.py, queue.pl, slurm.pl   ($train_cmd, $cuda_cmd)
   --device D                 auto, cpu, cuda, cuda:1   ($device)
   --fbank-config FILE --vad-config FILE --audio-opts \"--resample true ...\"
+  --subtract-mean false      score embeddings as they are, without taking off the mean of the training set's
   --overwrite true           make anew what was made from other inputs or settings
   --config FILE              any of these, NAME=VALUE a line"
 # shellcheck disable=SC2034    # read by parse_options.sh
 options="stage stop_stage seeds grid train_config reference corpus_dir dev_speakers eval_speakers work_dir train_data
-         eval_data trials fbank_config vad_config audio_opts nj threads device overwrite train_cmd cuda_cmd"
+         eval_data trials fbank_config vad_config audio_opts subtract_mean nj threads device overwrite train_cmd cuda_cmd"
 # shellcheck source=steps/parse_options.sh
 . parse_options.sh
 # shellcheck source=steps/stages.sh
@@ -119,7 +121,7 @@ if stage_on 3 "train and score every system"; then
   # shellcheck disable=SC2086    # a runner and its options are words
   $cuda_cmd --num-threads "$threads" JOB=1:"$(wc -l < "$cells")" "$work_dir/exp/log/cell.JOB.log" \
     "$here/cell.sh" "$cells" JOB "$threads" "${trials[*]}" "${shared[@]}" --train-config "$train_config" \
-    --device "$device"
+    --subtract-mean "$subtract_mean" --device "$device"
 fi
 
 # Stage 4: a table and a plot for each trial list.

@@ -23,6 +23,7 @@ vad_config=$recipe/conf/vad.conf
 audio_opts=
 train_config=$recipe/conf/resnet34p.toml
 train_opts=
+subtract_mean=true
 top_n=300
 device=auto
 overwrite=false
@@ -44,12 +45,13 @@ help_message="usage: ${0##*/} [options]   (defaults in brackets)
   --nj N --train-cmd CMD --cuda-cmd CMD
                              parallel jobs and their runner: run.py, or Kaldi's queue.pl, slurm.pl   ($nj, $train_cmd)
   --device D                 auto, cpu, cuda, cuda:1   ($device)
+  --subtract-mean false      score embeddings as they are, without taking off the mean of the training set's
   --top-n N                  cohort speakers of adaptive s-norm   ($top_n)
   --overwrite true           make anew what was made from other inputs or settings
   --config FILE              any of these, NAME=VALUE a line"
 # shellcheck disable=SC2034    # read by parse_options.sh
 options="stage stop_stage nj exp work_dir corpus corpus_dir eval_speakers train_data eval_data trials fbank_config
-         vad_config audio_opts train_config train_opts top_n device overwrite train_cmd cuda_cmd"
+         vad_config audio_opts train_config train_opts subtract_mean top_n device overwrite train_cmd cuda_cmd"
 # shellcheck source=steps/parse_options.sh
 . parse_options.sh
 # shellcheck source=steps/stages.sh
@@ -68,6 +70,7 @@ trials=${trials:-$work_dir/data/trials/eval}
 train_xvectors=$exp/xvectors_$(basename "$train_data")
 eval_xvectors=$exp/xvectors_$(basename "$eval_data")
 scores=$exp/scores/$(basename "$trials")
+mean=(); [ "$subtract_mean" = false ] || mean=(--subtract-mean "$train_xvectors/mean.vec")
 again=(); [ "$overwrite" = false ] || again=(--overwrite)
 read -ra audio_opts <<< "${audio_opts//$'\n'/ }"
 read -ra train_opts <<< "${train_opts//$'\n'/ }"
@@ -128,9 +131,9 @@ fi
 if stage_on 5 "score and measure"; then
   need 1 "$trials"
   need 4 "$train_xvectors/xvector.scp" "$eval_xvectors/xvector.scp"
-  score_cosine.py --subtract-mean "$train_xvectors/mean.vec" "${again[@]}" \
+  score_cosine.py "${mean[@]}" "${again[@]}" \
     "$trials" "$eval_xvectors/xvector.scp" "$eval_xvectors/xvector.scp" "$scores.cosine"
-  score_asnorm.py --top-n "$top_n" --subtract-mean "$train_xvectors/mean.vec" "${again[@]}" \
+  score_asnorm.py --top-n "$top_n" "${mean[@]}" "${again[@]}" \
     "$scores.cosine" "$eval_xvectors/xvector.scp" "$train_xvectors/spk_xvector.scp" "$scores.asnorm"
   compute_metrics.py --utt2spk "$eval_data/utt2spk" "${again[@]}" --output "$scores.metrics" \
     "$trials" "$scores.cosine" "$scores.asnorm"

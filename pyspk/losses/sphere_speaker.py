@@ -13,7 +13,7 @@ from pyspk.errors import UserError
 from pyspk.losses.angle import COS_LIMIT, angle, cos_of_sum
 
 MARGINS = ("A", "C", "M")
-_BLOCK_SCORES = {"cpu": 1 << 19}        # scores (B, n) held at a time: 2 MiB, what a core's cache holds
+_BLOCK_SCORES = {"cpu": 1 << 20}        # scores (B, n) held at a time: 4 MiB, so that all stays in the cache
 _BLOCK_SCORES_ELSEWHERE = 1 << 25       # a GPU wants few large steps: 128 MiB
 _SHORTEST = 1e-12                       # a vector shorter than this has no direction: cosine 0, slope 0
 
@@ -117,10 +117,11 @@ class SphereSpeaker(nn.Module):
     def _negative_logit(self, cos: Tensor, b: Tensor | float) -> _Logit:
         """s_j of cos th_j, of any shape, and its slope, both written out: this is where training spends its time."""
         turned, turning = self._turned_negative(cos)
-        share = turned.mul(0.5).add_(0.5).clamp_(0, 1)                     # (z + 1) / 2
+        half = turned.new_tensor(0.5)
+        share = torch.add(half, turned, alpha=0.5).clamp_(0, 1)            # (z + 1) / 2
         power = share ** (self.t - 1)
-        added = self.m if self.margin == "C" else 0.0
-        logit = share.mul_(power).mul_(2 * self.r).add_(b + self.r * (added - 1))
+        level = half.new_tensor(self.r * ((self.m if self.margin == "C" else 0.0) - 1)) + b
+        logit = torch.addcmul(level, share, power, value=2 * self.r)
         slope = power.mul_(self.r * self.t)
         return _Logit(logit, slope if turning is None else slope.mul_(turning))
 
@@ -139,59 +140,58 @@ class SphereSpeaker(nn.Module):
     def _value_and_slopes(self, emb: Tensor, weight: Tensor, b: Tensor, spk: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(the loss (), its slopes in emb (B, D), weight (N, D) and b ())."""
         n_utt, dtype = len(spk), torch.promote_types(weight.dtype, torch.float32)
+        if spk.min() < 0 or spk.max() >= len(weight):
+            raise IndexError(f"speakers must be from 0 to {len(weight) - 1}, not {spk.min()} to {spk.max()}")
         unit, per_length = _directions(emb.to(dtype))                      # (B, D), (B, 1)
-        slope_unit, slope_weight = torch.zeros_like(unit), torch.empty_like(weight)
-        value, slope_b, n_found = unit.new_zeros(()), unit.new_zeros(()), 0
+        pull, pull_b, pull_cos = self._positive(unit, weight[spk].to(dtype), b)               # (B,), three times
+        value, slope_b = pull.sum(), pull_b.sum()
+        slope_unit, slope_weight = torch.zeros_like(unit), torch.empty_like(weight, dtype=dtype)
         hardest = self._hardest(unit, weight, spk) if self.n_negatives < len(weight) - 1 else None
         for block in self._blocks(len(weight), n_utt, unit.device):
             axes = weight[block].to(dtype)                                 # (n, D), of any length
             per_axis = _one_over(torch.linalg.vector_norm(axes, dim=1))    # (n,)
             cos = (unit @ axes.T).mul_(per_axis)                           # (B, n)
             own = _entries(spk[:, None], block)
-            counted = None if hardest is None else _entries(hardest, block)
-            block_value, block_slope_b, slope_cos = self._of_block(cos, b, own, counted)
-            value += block_value
-            slope_b += block_slope_b
+            push, push_b, slope_cos = self._negatives(cos, b, own, hardest, block)
+            slope_cos[own] = pull_cos[own[0]]
+            value += push
+            slope_b += push_b
             slope_dot = slope_cos.mul_(per_axis / n_utt)
             slope_unit.addmm_(slope_dot, axes)
-            slope_axes = slope_dot.T @ unit
+            slope_axes = torch.mm(slope_dot.T, unit, out=slope_weight[block])
             along = torch.linalg.vecdot(slope_axes, axes).mul_(per_axis.square())
-            slope_weight[block] = slope_axes.addcmul_(axes, along[:, None], value=-1)
-            n_found += len(own[0])
-        if n_found != n_utt:
-            raise IndexError(f"speakers must be from 0 to {len(weight) - 1}, not {spk.min()} to {spk.max()}")
+            slope_axes.addcmul_(axes, along[:, None], value=-1)
         along = torch.linalg.vecdot(slope_unit, unit)[:, None]
         slope_emb = slope_unit.addcmul_(unit, along, value=-1).mul_(per_length)
         most = torch.finfo(emb.dtype).max                      # the slope of a short float16 vector can exceed it
-        return value / n_utt, [slope_emb.clamp_(-most, most).to(emb.dtype), slope_weight, (slope_b / n_utt).to(b.dtype)]
+        return value / n_utt, [slope_emb.clamp_(-most, most).to(emb.dtype), slope_weight.to(weight.dtype),
+                               (slope_b / n_utt).to(b.dtype)]
 
-    def _of_block(self, cos: Tensor, b: Tensor, own: _Entries,
-                  counted: _Entries | None) -> tuple[Tensor, Tensor, Tensor]:
-        """(the sum over a block's pairs (), its slope in b (), its slope in cos (B, n)); overwrites cos.
-
-        own: where a speaker is the utterance's; counted: the negatives that count, None for all.
-        """
-        pull, pull_b, pull_cos = self._positive(cos[own], b)               # (own,), three times
-        logit, slope_cos = self._negative_logit(cos, b)
-        push = F.softplus(logit)                                           # (B, n)
-        push_b = logit.sigmoid_().mul_(1 - self.lam)
-        if counted is not None:
-            counts = torch.zeros_like(push)
-            counts[counted] = 1.0
-            push, push_b = push.mul_(counts), push_b.mul_(counts)
-        push[own], push_b[own] = 0.0, 0.0                                  # a speaker is no negative of her own
-        slope_cos.mul_(push_b)[own] = pull_cos
-        return (1 - self.lam) * push.sum() + pull.sum(), push_b.sum() + pull_b.sum(), slope_cos
-
-    def _positive(self, cos: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(lam * softplus(-s_y), its slope in b, its slope in cos) of cos th_y (P,)."""
+    def _positive(self, unit: Tensor, axes: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(lam * softplus(-s_y), its slope in b, its slope in cos th_y), (B,) each, of unit and axes (B, D)."""
+        cos = torch.linalg.vecdot(unit, axes) * _one_over(torch.linalg.vector_norm(axes, dim=1))
         with torch.enable_grad():
-            cos = cos.detach().requires_grad_()
-            logit = self._positive_logit(cos, b.detach())
+            logit = self._positive_logit(cos.requires_grad_(), b.detach())
             slope, = torch.autograd.grad(logit.sum(), cos)
         logit = logit.detach()
         slope_b = torch.sigmoid(-logit) * -self.lam
         return self.lam * F.softplus(-logit), slope_b, slope_b * slope
+
+    def _negatives(self, cos: Tensor, b: Tensor, own: _Entries, hardest: Tensor | None,
+                   block: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """(sum of (1 - lam) * softplus(s_j) (), its slope in b (), its slope in cos (B, n)) of a block of speakers.
+
+        own: where a speaker is the utterance's, and no negative; hardest (B, k): those that count, None for all.
+        """
+        logit, slope_cos = self._negative_logit(cos, b)
+        push = F.softplus(logit)                                           # (B, n)
+        push_b = logit.sigmoid_().mul_(1 - self.lam)
+        if hardest is not None:
+            counts = torch.zeros_like(push)
+            counts[_entries(hardest, block)] = 1.0
+            push, push_b = push.mul_(counts), push_b.mul_(counts)
+        push[own], push_b[own] = 0.0, 0.0
+        return push.sum().mul_(1 - self.lam), push_b.sum(), slope_cos.mul_(push_b)
 
     @torch.no_grad()
     def _hardest(self, unit: Tensor, weight: Tensor, spk: Tensor) -> Tensor:
