@@ -24,7 +24,7 @@ def run(command: click.Command) -> None:
 
     The command line is logged first. UserError, click's usage errors and missing files end as one line on stderr.
     """
-    _end_with_recipe()
+    end_with_recipe()
     name = Path(sys.argv[0]).name
     logging.basicConfig(format=f"{name}: %(message)s", level=logging.INFO, stream=sys.stderr)
     if not {"--help", "-h"} & set(sys.argv[1:]):
@@ -70,6 +70,20 @@ def audio_options(command: Callable) -> Callable:
     return command
 
 
+def end_with_recipe() -> None:
+    """Have the kernel end this process when the run.sh that started it dies, be it by kill -9.
+
+    Otherwise the step would go on unseen and meet its successor, the same command started again, over one file.
+    Only for direct children of a recipe, which says its number in PYSPK_RECIPE_PID.
+    """
+    recipe = os.environ.get("PYSPK_RECIPE_PID")
+    if sys.platform != "linux" or recipe != str(os.getppid()):
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if recipe != str(os.getppid()):      # it died in between
+        sys.exit(1)
+
+
 @contextmanager
 def follow(path: Path, pattern: str, every_s: float = 0.5) -> Iterator[None]:
     """While the block runs, show the lines with `pattern` that come into the log `path`."""
@@ -94,20 +108,6 @@ def follow(path: Path, pattern: str, every_s: float = 0.5) -> Iterator[None]:
     finally:
         done.set()
         follower.join()
-
-
-def _end_with_recipe() -> None:
-    """Have the kernel end this process when the run.sh that started it dies, be it by kill -9.
-
-    Otherwise the step would go on unseen and meet its successor, the same command started again, over one file.
-    Only for direct children of a recipe, which says its number in PYSPK_RECIPE_PID.
-    """
-    recipe = os.environ.get("PYSPK_RECIPE_PID")
-    if sys.platform != "linux" or recipe != str(os.getppid()):
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if recipe != str(os.getppid()):      # it died in between
-        sys.exit(1)
 
 
 def _one_line(text: str) -> str:

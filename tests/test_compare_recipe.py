@@ -42,7 +42,8 @@ def inputs(tmp_path_factory):
 
 
 def command(work, inputs, **changed):
-    options = {**inputs, "--work-dir": work, **{f"--{name.replace('_', '-')}": value for name, value in changed.items()}}
+    options = {f"--{name.replace('_', '-')}": value for name, value in changed.items()}
+    options = {**inputs, "--work-dir": work, **options}
     return [str(COMPARE), *(str(word) for option in options.items() for word in option)]
 
 

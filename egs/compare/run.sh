@@ -81,7 +81,7 @@ write_cells() {
   local name settings seed
   mkdir -p "$work_dir/exp"
   for ((seed = 0; seed < seeds; seed++)); do
-    while read -r name settings; do
+    while read -r name settings || [ -n "$name" ]; do      # the last line may lack its newline
       [[ $name && $name != \#* ]] || continue
       [[ $name =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]*$ && " $settings" =~ ^(\ +[a-z_]+=[^\ ]+)*\ *$ ]] ||
         stages_fail "$grid: \"$name $settings\" is not NAME SETTING=VALUE..."

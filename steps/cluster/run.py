@@ -19,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))      # a bare shell knows no PYTHONPATH
 
+from pyspk.console import end_with_recipe
 from pyspk.errors import UserError, first_few
 from pyspk.jobs import Call, last_lines, parse_call, run_jobs, signal_name
 
@@ -36,6 +37,7 @@ def main(argv: list[str]) -> int:
         if signal.getsignal(number) is not signal.SIG_IGN:        # nohup and & mean what they say
             signal.signal(number, _stop)
     try:
+        end_with_recipe()
         call = parse_call(argv)
         failed = run_jobs(call)
     except (UserError, OSError) as mistake:
