@@ -10,16 +10,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyspk.errors import UserError
-from pyspk.losses.angle import COS_LIMIT, cos_of_sum
+from pyspk.losses.angle import cos_of_sum
 
 
-class Softmax(nn.Module):
+class _SoftmaxLoss(nn.Module):
+    """What the family has in common."""
+
+    no_margin = 0.0
+
+    def learned(self) -> dict[str, float]:
+        """What a log should show of the learned scalars: there is none."""
+        return {}
+
+
+class Softmax(_SoftmaxLoss):
     """Cross-entropy of a linear layer over the training speakers; no margin, no scale.
 
     Arguments: emb_dim D; n_spk N. Raises UserError for fewer than 2 speakers.
     """
-
-    no_margin = 0.0
 
     def __init__(self, emb_dim: int, n_spk: int):
         super().__init__()
@@ -32,12 +40,8 @@ class Softmax(nn.Module):
         with torch.autocast(emb.device.type, enabled=False):
             return F.cross_entropy(F.linear(emb.to(self.weight.dtype), self.weight, self.bias), spk)
 
-    def learned(self) -> dict[str, float]:
-        """What a log should show of the learned scalars: there is none."""
-        return {}
 
-
-class AMSoftmax(nn.Module):
+class AMSoftmax(_SoftmaxLoss):
     """Additive margin on the cosine (Wang et al. 2018, arXiv 1801.05599, eq. 6; CosFace, Wang et al. 2018).
 
         L = -log(exp(r (cos th_y - m)) / (exp(r (cos th_y - m)) + sum over j != y of exp(r cos th_j)))
@@ -46,8 +50,6 @@ class AMSoftmax(nn.Module):
     Arguments: emb_dim D; n_spk N; m the margin, may be set while training; r the scale; n_centers K weights a speaker,
     of which the nearest counts (see SubCenterAAM). Raises UserError for values that make no sense, naming them.
     """
-
-    no_margin = 0.0
 
     def __init__(self, emb_dim: int, n_spk: int, m: float = 0.2, r: float = 32.0, n_centers: int = 1):
         super().__init__()
@@ -73,10 +75,6 @@ class AMSoftmax(nn.Module):
     def others(self, cos: Tensor, spk: Tensor) -> Tensor:
         """What becomes of the cosines (B, N) with the other speakers; one's own, spk (B,), may be anything."""
         return cos
-
-    def learned(self) -> dict[str, float]:
-        """What a log should show of the learned scalars: there is none."""
-        return {}
 
 
 class AAMSoftmax(AMSoftmax):
@@ -120,10 +118,8 @@ class InterTopKAAM(AAMSoftmax):
         """The cosines (B, N), the top_k of each row raised."""
         hardest = cos.detach().scatter(1, spk[:, None], -math.inf).topk(self.top_k).indices    # (B, top_k)
         m_top = self.m_top * (self.m / self._m_full if self._m_full else 1.0)
-        chosen = cos.gather(1, hardest)
-        sin = (1 - chosen.clamp(-COS_LIMIT, COS_LIMIT) ** 2).sqrt()
-        raised = chosen * math.cos(m_top) + sin * math.sin(m_top)
-        return cos.scatter(1, hardest, torch.where(chosen < math.cos(m_top), raised, 1.0))
+        raised = -cos_of_sum(-cos.gather(1, hardest), m_top)      # cos(max(0, th - m_top)), seen from pi - th
+        return cos.scatter(1, hardest, raised)
 
 
 def _weight(n_spk: int, emb_dim: int, n_centers: int = 1) -> nn.Parameter:
