@@ -33,6 +33,7 @@ def recipe(script, *arguments, code=0):
     (["--stage"], "--stage needs a value"),
     (["--stage", "five"], '--stage must be a whole number, not "five"'),
     (["--stage", "4", "--stop-stage", "3"], "--stage 4 comes after --stop-stage 3"),
+    (["--subtract-mean", "maybe"], '--subtract-mean takes true or false, not "maybe"'),
     (["--overwrite", "yes"], '--overwrite takes true or false, not "yes"'),
     (["stray"], 'unexpected argument "stray"'),
     (["--stage", "0"], "this recipe fetches no corpus: give it data directories"),
@@ -100,6 +101,16 @@ def test_stages_3_to_5_on_data_directories_that_kaldi_native_io_wrote(tmp_path, 
         assert [line.split()[:2] for line in lines] == [trial.split()[:2] for trial in trials]
     assert len(read_scp(exp / "xvectors_eval40" / "xvector.scp")) == 24
     assert sorted(path.name for path in train.iterdir()) == before      # what is not ours stays as it was
+    recipe(VOXCELEB, "--stage", 5, "--train-data", train, "--eval-data", evaluation, "--trials", tmp_path / "list",
+           "--work-dir", tmp_path / "w", "--exp", "tiny", "--subtract-mean", "false", "--overwrite", "true")
+    assert difference_from_plain_cosines(exp / "scores" / "list.cosine", exp / "xvectors_eval40" / "xvector.scp") < 1e-5
+
+
+def difference_from_plain_cosines(scores, xvectors):
+    """The largest difference between `scores` and the cosines of the embeddings as they are."""
+    reader = ArchiveReader()
+    unit = {utt: (emb := reader.vector(place)) / np.linalg.norm(emb) for utt, place in read_scp(xvectors).items()}
+    return max(abs(float(score) - unit[a] @ unit[b]) for a, b, score in map(str.split, scores.open()))
 
 
 @pytest.fixture(scope="module")
