@@ -289,8 +289,9 @@ def test_padding_has_no_part_in_an_embedding(name, pooling, garbage):
         row[:len(utt)] = utt
     expected = torch.cat([net(utt[None]) for utt in alone])
     torch.testing.assert_close(net(feats, n_frames), expected, rtol=1e-9, atol=1e-9)
-    single = net.float()(feats.float(), n_frames)                                # what users run
-    torch.testing.assert_close(single, expected.float(), rtol=1e-4, atol=1e-5)
+    single = net.float()(feats.float(), n_frames).double()                       # what users run
+    # Beside the length: an entry near 0 is what is left of large ones, and has their rounding.
+    assert ((single - expected).norm(dim=1) / expected.norm(dim=1)).max() < 2e-5
 
 
 @pytest.mark.parametrize("name", SMALL)
