@@ -4,7 +4,7 @@ What is a sample of an epoch depends on the seed, the epoch and the sample's num
 of workers, nor on where a run was interrupted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ class FeatureReader:
     def whole(self, utt: str) -> np.ndarray:
         """All voiced frames."""
         n_frames, voiced = self._voiced(utt)
-        feats = self._archives.matrix(self._feats[utt])
+        feats = _of(utt, self._archives.matrix, self._feats[utt])
         return _centred(feats if voiced is None or len(voiced) == n_frames else feats[voiced])
 
     def chunk(self, utt: str, n_frames: int, place: float) -> np.ndarray:
@@ -53,10 +53,10 @@ class FeatureReader:
         start = int(place * max(1, n_voiced - n_frames + 1))
         stop = min(start + n_frames, n_voiced)
         if voiced is None:
-            feats = self._archives.matrix(self._feats[utt], start, stop)
+            feats = _of(utt, self._archives.matrix, self._feats[utt], start, stop)
         else:
             wanted = voiced[start:stop]
-            feats = self._archives.matrix(self._feats[utt], wanted[0], wanted[-1] + 1)[wanted - wanted[0]]
+            feats = _of(utt, self._archives.matrix, self._feats[utt], wanted[0], wanted[-1] + 1)[wanted - wanted[0]]
         if len(feats) < n_frames:
             feats = feats[np.arange(n_frames) % len(feats)]
         return _centred(feats)
@@ -65,7 +65,7 @@ class FeatureReader:
         """(number of frames, positions of the voiced ones or None for all)."""
         if utt not in self._feats:
             raise UserError(f'utterance "{utt}" is not in feats.scp')
-        n_frames, dim = self._archives.shape(self._feats[utt])
+        n_frames, dim = _of(utt, self._archives.shape, self._feats[utt])
         if dim != self.dim:
             raise UserError(f'utterance "{utt}" has features of {dim} dimensions, others have {self.dim}; '
                             "make them all with the same options")
@@ -73,7 +73,7 @@ class FeatureReader:
             raise UserError(f'utterance "{utt}" has no frames: {self._feats[utt]}')
         if self._vad is None:
             return n_frames, None
-        decisions = self._archives.vector(self._vad[utt])
+        decisions = _of(utt, self._archives.vector, self._vad[utt])
         if len(decisions) != n_frames:
             raise UserError(f'utterance "{utt}" has {n_frames} frames, but {len(decisions)} decisions in vad.scp; '
                             "make vad.scp again from these features")
@@ -131,6 +131,14 @@ def _rounds(n: int, n_samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 BALANCES = {"utterance": _each_utterance, "speaker": _each_speaker}
+
+
+def _of(utt: str, read: Callable, *where):
+    """read(*where), with the utterance named when it cannot be read."""
+    try:
+        return read(*where)
+    except UserError as fault:
+        raise UserError(f'utterance "{utt}": {fault}') from None
 
 
 def _centred(feats: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 from pyspk.errors import UserError, first_few
 from pyspk.jobs import JOB, run_array
 from pyspk.tables.archive import ArchiveReader, ArchiveWriter, read_scp
+from pyspk.tables.matrix import AUTOMATIC
 from pyspk.tables.records import State, begin
 
 log = logging.getLogger("pyspk")
@@ -44,7 +45,7 @@ class Shards:
             return
         scp.unlink(missing_ok=True)
         failed = []
-        with ArchiveWriter(ark, scp, compress) as writer:
+        with ArchiveWriter(ark, scp, AUTOMATIC if compress else None) as writer:
             for key in keys:
                 try:
                     writer.write(key, compute(key))
@@ -98,7 +99,7 @@ class Shards:
         if list(table) != keys:
             return False
         with contextlib.suppress(UserError):
-            ArchiveReader().check(table[keys[-1]])
+            ArchiveReader().value(table[keys[-1]])
             return True
         return False
 

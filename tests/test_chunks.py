@@ -1,5 +1,9 @@
 """Chunks and batches: the right frames, in an order that depends on seed and epoch alone."""
 
+import os
+import resource
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -98,3 +102,34 @@ def test_order_depends_on_seed_and_epoch_alone(tables):
     torch.testing.assert_close(content(), content(n_workers=2), rtol=0, atol=0)
     assert not torch.equal(content(), content(epoch=1))
     assert not torch.equal(content(), content(seed=4))
+
+
+def test_a_damaged_archive_is_named_with_utterance_and_offset(tables, tmp_path):
+    place = int(tables[0]["u2"].rpartition(":")[2])
+    os.truncate(tmp_path / "f.ark", place + 100)
+    batches = ChunkBatches(FeatureReader(tables[0]), ["u2"], [0], 20, 2, 2, seed=0, epoch=0)
+    with pytest.raises(UserError, match=rf'utterance "u2": .*f\.ark:{place}: the archive is cut short'):
+        batches[0]
+
+
+class Watched(ChunkBatches):
+    """Tells with each batch the MiB that the process which read it has resident."""
+
+    def __getitem__(self, i):
+        super().__getitem__(i)
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
+@pytest.mark.parametrize("method", [None, 2])
+def test_workers_do_not_grow(tmp_path, method):
+    n_utts, value = 300, np.random.default_rng(0).normal(size=(800, 80)).astype(np.float32)
+    with ArchiveWriter(tmp_path / "f.ark", tmp_path / "feats.scp", method) as writer:
+        for i in range(n_utts):                                        # 73 MiB as floats
+            writer.write(f"u{i:03}", value)
+    feats = read_scp(tmp_path / "feats.scp")
+    resident = []
+    for epoch in range(3):
+        batches = Watched(FeatureReader(feats), list(feats), range(n_utts), 200, 30, 2 * n_utts, seed=0, epoch=epoch)
+        resident += [float(mib) for mib in DataLoader(batches, batch_size=None, num_workers=1)]
+    assert len(resident) == 3 * 20
+    assert max(resident) - resident[0] < 10

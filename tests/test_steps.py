@@ -1,12 +1,13 @@
 """The steps from recordings to embeddings, each run as a user runs it."""
 
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import RATE_HZ, voice, write_data_dir
+from conftest import RATE_HZ, environment, voice, write_data_dir
 
 from pyspk.features import Fbank
 from pyspk.model import load_model
@@ -254,3 +255,20 @@ def test_a_device_that_is_not_here_is_named(step, data_dir, tmp_path):
 def test_extraction_without_a_model_names_the_stage(step, data_dir, tmp_path):
     step("make_fbank.py", data_dir)
     assert "final.pt: no such file" in step("extract_xvectors.py", tmp_path, data_dir, tmp_path / "x", code=1)
+
+
+def test_features_are_copied_looked_at_and_compressed(step, data_dir, tmp_path):
+    step("make_fbank.py", "--compress", "false", data_dir)
+    feats, small = f"scp:{data_dir}/feats.scp", tmp_path / "small"
+    said = step("copy_feats.py", "--compress", "true", feats, f"ark,scp:{small}.ark,{small}.scp")
+    assert said.splitlines()[-1] == f"copy_feats.py: wrote 18 values to ark,scp:{small}.ark,{small}.scp"
+    ark = next(data_dir.glob("data/raw_fbank_*.1.ark"))
+    assert small.with_suffix(".ark").stat().st_size < 0.3 * sum(
+        path.stat().st_size for path in data_dir.glob("data/raw_fbank_*.ark"))
+    shown = subprocess.run(f"copy_feats.py ark:- ark,t:- < {ark} | head -n 1", shell=True, env=environment(),
+                           capture_output=True, text=True)
+    assert shown.stdout == "s0-u0  [\n" and "Traceback" not in shown.stderr
+    ark.write_bytes(ark.read_bytes()[:5000])
+    said = step("copy_feats.py", f"ark:{ark}", f"ark:{tmp_path}/copy.ark", code=1)
+    assert 'utterance "s0-u0": the archive is cut short or damaged' in said and not (tmp_path / "copy.ark").exists()
+    assert "needs --compress true" in step("copy_feats.py", "--compression-method", 2, "ark:-", "ark:-", code=1)

@@ -64,7 +64,7 @@ for given in corpus_dir dev_speakers eval_speakers train_data eval_data grid tra
   [ -z "${!given}" ] || [ -e "${!given}" ] || stages_fail "--${given//_/-} ${!given}: no such file or folder"
 done
 [[ $seeds =~ ^[1-9][0-9]*$ ]] || stages_fail "--seeds must be 1 or more, not \"$seeds\""
-need_packages click kaldi_native_fbank kaldiio matplotlib numpy scipy soundfile soxr torch tqdm
+need_packages click kaldi_native_fbank matplotlib numpy scipy soundfile soxr torch tqdm
 
 voices=${XDG_CACHE_HOME:-$HOME/.cache}/pyspk/debian-voices-1
 data=$work_dir/data

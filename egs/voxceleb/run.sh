@@ -61,7 +61,7 @@ options="stage stop_stage nj exp work_dir corpus corpus_dir eval_speakers train_
 for given in train_data eval_data trials eval_speakers fbank_config vad_config train_config; do
   [ -z "${!given}" ] || [ -e "${!given}" ] || stages_fail "--${given//_/-} ${!given}: no such file or folder"
 done
-need_packages click kaldi_native_fbank kaldiio numpy scipy soundfile soxr torch tqdm
+need_packages click kaldi_native_fbank numpy scipy soundfile soxr torch tqdm
 
 exp=$work_dir/exp/$exp
 train_data=${train_data:-$work_dir/data/train}

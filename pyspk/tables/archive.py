@@ -1,35 +1,21 @@
-"""Kaldi archives: matrices and vectors in ark files, found through scp lines "key path:offset".
+"""Kaldi archives: matrices and vectors in ark files, found through scp lines "key path:offset"."""
 
-Binary layouts (Kaldi's matrix/compressed-matrix.h and matrix/kaldi-matrix.cc describe them): a value begins with "\\0B"
-and a token:
-
-    FM, DM   "\\4" int32 rows, "\\4" int32 cols, float32 | float64 row by row
-    FV, DV   "\\4" int32 dim, float32 | float64
-    CM       float32 min, float32 range, int32 rows, int32 cols, four uint16 percentiles a column, one byte a value,
-             column by column, linear between the percentiles
-    CM2      the same header, two bytes a value, row by row, linear over the range
-    CM3      the same header, one byte a value, row by row, linear over the range
-
-Anything else that kaldiio understands (text archives, pipes) is read through it, whole.
-"""
-
-import mmap
+import os
 import re
-import struct
 from collections import OrderedDict
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
-import kaldiio.matio
 import numpy as np
 
 from pyspk.errors import UserError
 from pyspk.tables.atomic import atomic_write, commit, temporary_path
+from pyspk.tables.matrix import HEAD_BYTES, Head, encode, parse_head
+from pyspk.tables.stream import CUT_SHORT, read_whole, text_of
 from pyspk.tables.text import read_table, write_lines
 
 _RANGE = re.compile(r"^(?P<rest>.*)\[(?P<rows>\d*:?\d*)(,(?P<cols>\d*:?\d*))?\]$")
-_CUT_SHORT = "the archive is cut short or damaged"
-_KALDI_AUTOMATIC_COMPRESSION = 1     # CM, or CM2 for matrices of up to 8 rows
+_SMALL = 1 << 18      # bytes of a CM matrix that are read in one go, rather than some of each column
 
 
 class Location(NamedTuple):
@@ -49,7 +35,7 @@ def read_scp(path: str | Path) -> dict[str, str]:
 def locate(rxfilename: str) -> Location:
     """Parse `path:offset[rows,cols]`; the ranges are Kaldi's, end-inclusive. Raises UserError for a malformed range."""
     rest, rows, cols = rxfilename, slice(None), slice(None)
-    if match := _RANGE.match(rxfilename):
+    if rxfilename.endswith("]") and (match := _RANGE.match(rxfilename)):
         rest, rows, cols = match["rest"], _to_slice(match["rows"]), _to_slice(match["cols"])
     path, colon, offset = rest.rpartition(":")
     if colon and offset.isdigit():
@@ -58,23 +44,24 @@ def locate(rxfilename: str) -> Location:
 
 
 class ArchiveReader:
-    """Reads from memory-mapped archives: a range of rows costs those rows, not the utterance.
+    """Reads values anywhere in archives: a range of rows costs those rows, not the utterance.
 
-    At most `max_open` archives are mapped at a time; the least recently used is closed. Not shared between processes:
-    after a fork each process makes its own.
+    By pread and not through a memory map, in which a worker would seem to grow to the size of the archives, and which
+    ends the process when a file is cut short under it. At most `max_open` archives are open at a time; the least
+    recently used is closed.
     """
 
     def __init__(self, max_open: int = 64):
-        self._maps: OrderedDict[str, mmap.mmap] = OrderedDict()
+        self._files: OrderedDict[str, IO[bytes]] = OrderedDict()
         self._max_open = max_open
 
     def shape(self, rxfilename: str) -> tuple[int, int]:
         """(rows, columns) of a matrix, from its header alone."""
         place = locate(rxfilename)
-        if (matrix := self._binary_matrix(place)) is None:
-            return self._whole(rxfilename, ndim=2).shape
-        rows, cols = matrix.rows, matrix.cols
-        return len(range(rows)[place.rows]), len(range(cols)[place.cols])
+        head = self._head(place)
+        if head is None or head.is_vector:
+            return self._whole(rxfilename, place, ndim=2).shape
+        return len(range(head.rows)[place.rows]), len(range(head.cols)[place.cols])
 
     def matrix(self, rxfilename: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Rows start to stop (exclusive; to the end by default) of a matrix, (stop - start, columns) float32.
@@ -82,136 +69,104 @@ class ArchiveReader:
         Raises UserError naming the archive and offset when there is no matrix there or it is cut short.
         """
         place = locate(rxfilename)
-        if (matrix := self._binary_matrix(place)) is None:
-            return self._whole(rxfilename, ndim=2)[start:stop]
-        wanted = range(matrix.rows)[place.rows][start:stop]
-        try:
-            rows = matrix.read(self._map(place.path), wanted.start, wanted.stop)
-        except (ValueError, struct.error) as fault:
-            raise UserError(f"{rxfilename}: {_CUT_SHORT} ({fault}); make it again") from None
-        return rows[:, place.cols]
+        head = self._head(place)
+        if head is None or head.is_vector:
+            return self._whole(rxfilename, place, ndim=2)[start:stop]
+        wanted = range(head.rows)[place.rows][start:stop]
+        start, stop = wanted.start, max(wanted.start, wanted.stop)
+        if head.token == "CM":
+            return self._columns(place, head, start, stop)
+        return head.decode_rows(self._bytes(place, head, start * head.row_bytes, stop * head.row_bytes), place.cols)
 
     def vector(self, rxfilename: str) -> np.ndarray:
         """A vector, (dim,) float32. Raises UserError as `matrix` does."""
         place = locate(rxfilename)
-        if _through_kaldiio(place) or place.rows != slice(None):
-            return self._whole(rxfilename, ndim=1)
-        buffer = self._map(place.path)
-        head = buffer[place.offset:place.offset + 5]
-        if head not in (b"\0BFV ", b"\0BDV "):
-            return self._whole(rxfilename, ndim=1)
-        dtype = np.dtype("<f4" if head[2:4] == b"FV" else "<f8")
-        try:
-            _, dim = struct.unpack_from("<bi", buffer, place.offset + 5)
-            return np.frombuffer(buffer, dtype, dim, place.offset + 10).astype(np.float32)
-        except (ValueError, struct.error) as fault:
-            raise UserError(f"{rxfilename}: {_CUT_SHORT} ({fault}); make it again") from None
+        head = self._head(place)
+        if head is None or not head.is_vector:
+            return self._whole(rxfilename, place, ndim=1)
+        return head.decode(self._bytes(place, head, 0, head.n_bytes))[place.rows]
 
-    def check(self, rxfilename: str) -> None:
-        """Read a matrix or vector and forget it. Raises UserError when it is not there or cut short."""
-        place = locate(rxfilename)
-        if self._binary_matrix(place) is None:
-            self.vector(rxfilename)
+    def value(self, rxfilename: str) -> np.ndarray:
+        """A matrix or vector, whichever is there. Raises UserError as `matrix` does."""
+        head = self._head(place := locate(rxfilename))
+        if head is None:
+            return self._whole(rxfilename, place, ndim=None)
+        return self.vector(rxfilename) if head.is_vector else self.matrix(rxfilename)
+
+    def _columns(self, place: Location, head: Head, start: int, stop: int) -> np.ndarray:
+        """Rows of a CM matrix, whose columns lie one after the other."""
+        if head.n_bytes <= _SMALL:
+            percentiles, codes = np.split(self._bytes(place, head, 0, head.n_bytes), [head.percentile_bytes])
+            codes = codes.reshape(head.cols, head.rows)[place.cols, start:stop]
         else:
-            self.matrix(rxfilename)
+            percentiles = self._bytes(place, head, 0, head.percentile_bytes)
+            firsts = [head.percentile_bytes + column * head.rows for column in range(head.cols)[place.cols]]
+            codes = np.stack([self._bytes(place, head, first + start, first + stop) for first in firsts])
+        return head.decode_columns(percentiles, codes, place.cols)
 
-    def _map(self, path: str) -> mmap.mmap:
-        if path in self._maps:
-            self._maps.move_to_end(path)
-            return self._maps[path]
+    def _head(self, place: Location) -> Head | None:
+        """The header at `place`; None for a pipe and for text. Raises UserError when nothing is there."""
+        if place.path.rstrip().endswith("|") or place.path == "-":
+            return None
+        start = bytearray(HEAD_BYTES)
+        n_read = self._pread(place.path, start, place.offset)
         try:
-            with Path(path).open("rb") as file:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            if not n_read:
+                raise ValueError(f"it has {os.fstat(self._file(place.path).fileno()).st_size} bytes")
+            return parse_head(bytes(start[:n_read]))
+        except ValueError as fault:
+            raise UserError(f"{place.path}:{place.offset}: {CUT_SHORT} ({fault}); make it again") from None
+
+    def _bytes(self, place: Location, head: Head, start: int, stop: int) -> np.ndarray:
+        """Bytes start to stop of what follows the header, uint8. Raises UserError when the archive ends before."""
+        data = np.empty(stop - start, np.uint8)
+        at, n_read = place.offset + head.n_head_bytes + start, 0
+        while n_read < len(data):
+            n_more = self._pread(place.path, data[n_read:] if n_read else data, at + n_read)
+            if not n_more:
+                raise UserError(f"{place.path}:{place.offset}: {CUT_SHORT} (it ends {len(data) - n_read} bytes too "
+                                "early); make it again")
+            n_read += n_more
+        return data
+
+    def _pread(self, path: str, into: np.ndarray | bytearray, offset: int) -> int:
+        try:
+            return os.preadv(self._file(path).fileno(), [into], offset)
+        except OSError as fault:
+            raise UserError(f"{path}: cannot read this archive ({fault.strerror})") from None
+
+    def _file(self, path: str) -> IO[bytes]:
+        if path in self._files:
+            self._files.move_to_end(path)
+            return self._files[path]
+        try:
+            file = Path(path).open("rb", buffering=0)      # noqa: SIM115  (it stays open)
         except FileNotFoundError:
             raise UserError(f"{path}: no such archive; the scp that names it was made elsewhere or the archive "
                             "was removed") from None
-        except (OSError, ValueError) as fault:
-            raise UserError(f"{path}: cannot read this archive ({fault})") from None
-        self._maps[path] = mapped
-        if len(self._maps) > self._max_open:
-            self._maps.popitem(last=False)[1].close()
-        return mapped
+        self._files[path] = file
+        if len(self._files) > self._max_open:
+            self._files.popitem(last=False)[1].close()
+        return file
 
-    def _binary_matrix(self, place: Location) -> "_Matrix | None":
-        """The header at `place`, or None when kaldiio must read it (a pipe, text, or no matrix at all)."""
-        if _through_kaldiio(place):
-            return None
-        buffer = self._map(place.path)
-        if place.offset >= len(buffer):
-            raise UserError(f"{place.path}:{place.offset}: {_CUT_SHORT} (it has {len(buffer)} bytes); make it again")
-        head = buffer[place.offset:place.offset + 6]
-        if head[:2] != b"\0B":
-            return None
-        token = head[2:].split(b" ")[0].decode("ascii", "replace")
-        at = place.offset + 2 + len(token) + 1
-        try:
-            if token in ("FM", "DM"):
-                _, rows, _, cols = struct.unpack_from("<bibi", buffer, at)
-                return _Matrix(token, rows, cols, 0.0, 0.0, at + 10)
-            if token in ("CM", "CM2", "CM3"):
-                low, span, rows, cols = struct.unpack_from("<ffii", buffer, at)
-                return _Matrix(token, rows, cols, low, span, at + 16)
-        except struct.error:
-            raise UserError(f"{place.path}:{place.offset}: {_CUT_SHORT}; make it again") from None
-        return None
-
-    def _whole(self, rxfilename: str, ndim: int) -> np.ndarray:
-        kind = "matrix" if ndim == 2 else "vector"
-        try:
-            value = kaldiio.load_mat(rxfilename)
-        except FileNotFoundError:
-            raise UserError(f"{rxfilename}: no such archive") from None
-        except Exception as fault:     # kaldiio raises whatever its parsing runs into
-            raise UserError(f"{rxfilename}: no {kind} can be read here ({type(fault).__name__}: {fault})") from None
-        if not isinstance(value, np.ndarray) or value.ndim != ndim:
-            raise UserError(f"{rxfilename}: not a {kind}")
-        return np.asarray(value, dtype=np.float32)
-
-
-class _Matrix(NamedTuple):
-    token: str
-    rows: int
-    cols: int
-    low: float
-    span: float
-    data: int          # byte offset of what follows the header
-
-    def read(self, buffer: mmap.mmap, start: int, stop: int) -> np.ndarray:
-        """Rows start to stop, (stop - start, cols) float32, copied out of the map."""
-        if self.token == "CM":
-            return self._read_by_column(buffer, start, stop)
-        dtype = np.dtype({"CM2": "<u2", "CM3": "u1", "FM": "<f4", "DM": "<f8"}[self.token])
-        values = np.frombuffer(buffer, dtype, (stop - start) * self.cols,
-                               self.data + start * self.cols * dtype.itemsize)
-        values = values.reshape(stop - start, self.cols).astype(np.float32)
-        if self.token in ("CM2", "CM3"):
-            values *= np.float32(self.span / np.iinfo(dtype).max)
-            values += np.float32(self.low)
-        return values
-
-    def _read_by_column(self, buffer: mmap.mmap, start: int, stop: int) -> np.ndarray:
-        percentiles = np.frombuffer(buffer, "<u2", 4 * self.cols, self.data).reshape(self.cols, 4, 1)
-        p0, p25, p75, p100 = (percentiles.astype(np.float32) * np.float32(self.span / 65535)
-                              + np.float32(self.low)).transpose(1, 0, 2)          # each (cols, 1)
-        codes = np.frombuffer(buffer, np.uint8, self.rows * self.cols, self.data + 8 * self.cols)
-        codes = codes.reshape(self.cols, self.rows)[:, start:stop].astype(np.float32)
-        # Linear between the percentiles at codes 0, 64, 192 and 255, as a sum of three ramps: no branch a value.
-        values = np.minimum(codes - 64, 0) * ((p25 - p0) / 64)
-        values += np.clip(codes - 64, 0, 128) * ((p75 - p25) / 128)
-        values += np.maximum(codes - 192, 0) * ((p100 - p75) / 63)
-        values += p25
-        return np.ascontiguousarray(values.T)
+    def _whole(self, rxfilename: str, place: Location, ndim: int | None) -> np.ndarray:
+        value = read_whole(place.path, place.offset)
+        if ndim not in (None, value.ndim):
+            raise UserError(f"{rxfilename}: not a {'matrix' if ndim == 2 else 'vector'}")
+        return value[place.rows, place.cols] if value.ndim == 2 else value[place.rows]
 
 
 class ArchiveWriter:
-    """Writes an ark and its scp; both appear when the block ends well, the scp last.
+    """Writes an ark and, if wanted, its scp; both appear when the block ends well, the scp last.
 
-    with ArchiveWriter("a.ark", "a.scp", compress=True) as writer:
-        writer.write("utt1", feats)        # (T, F) -> CM when compress, else FM; (D,) -> FV
+    with ArchiveWriter("a.ark", "a.scp", compression_method=1) as writer:
+        writer.write("utt1", feats)        # (T, F) -> FM, or compressed as encode says; (D,) -> FV
     """
 
-    def __init__(self, ark: str | Path, scp: str | Path, compress: bool = False):
-        self._ark, self._scp, self._compress = Path(ark).absolute(), Path(scp), compress
+    def __init__(self, ark: str | Path, scp: str | Path | None, compression_method: int | None = None,
+                 text: bool = False):
+        self._ark, self._scp = Path(ark).absolute(), scp and Path(scp)
+        self._compression_method, self._text = compression_method, text
         self._lines: list[str] = []
 
     def __enter__(self) -> "ArchiveWriter":
@@ -225,7 +180,8 @@ class ArchiveWriter:
             temporary_path(self._ark).unlink(missing_ok=True)
             return
         commit(temporary_path(self._ark), self._ark)
-        write_lines(self._scp, self._lines)
+        if self._scp:
+            write_lines(self._scp, self._lines)
 
     def write(self, key: str, value: np.ndarray) -> None:
         """Append one matrix (T, F) or vector (D,). Raises ValueError for a key with white space or another shape."""
@@ -233,8 +189,7 @@ class ArchiveWriter:
             raise ValueError(f"cannot write {key!r} with shape {value.shape}")
         self._file.write(f"{key} ".encode())
         self._lines.append(f"{key} {self._ark}:{self._file.tell()}")
-        method = _KALDI_AUTOMATIC_COMPRESSION if self._compress and value.ndim == 2 else None
-        kaldiio.matio.write_array(self._file, value.astype(np.float32, copy=False), compression_method=method)
+        self._file.write(text_of(value) if self._text else encode(value, self._compression_method))
 
 
 def read_vector(rxfilename: str | Path) -> np.ndarray:
@@ -245,11 +200,7 @@ def read_vector(rxfilename: str | Path) -> np.ndarray:
 def write_vector(path: str | Path, vector: np.ndarray) -> None:
     """Write one vector (dim,) without a key, as Kaldi's mean.vec; read_vector(path) reads it back."""
     with atomic_write(path, "wb") as file:
-        kaldiio.matio.write_array(file, vector.astype(np.float32, copy=False))
-
-
-def _through_kaldiio(place: Location) -> bool:
-    return place.path.rstrip().endswith("|") or place.path == "-"
+        file.write(encode(vector.astype(np.float32, copy=False)))
 
 
 def _to_slice(text: str | None) -> slice:
