@@ -226,15 +226,14 @@ def test_killed_at_any_file_and_resumed_equals_never_stopped(voxceleb1, tmp_path
 
 
 @pytest.mark.parametrize(("part", "change", "message"), [
-    ("dev", ["test/wav/id10270 dev/wav/id10270"],
-     r"dev/wav: 1 speakers \(id10270\) belong to test by .*vox1_meta.csv; move them out"),
+    ("dev", ["test/wav/id10270 dev/wav/id10270"], r"dev/wav: 1 speakers \(id10270\) belong to test; move them out"),
+    ("dev", ["test/wav/id10270 dev/wav/id10270", "vox1_meta.csv meta"],
+     r"dev/wav: 1 speakers \(id10270\) belong to test; move them out"),
     ("dev", ["dev/wav/id10002 dev/wav/id10009"],
-     r"dev/wav: 1 speakers are not in .*vox1_meta.csv \(id10009\); name the"),
+     r"dev/wav: 1 speakers are not in the corpus's table \(id10009\); is it another corpus, or"),
+    ("dev", ["dev/wav/id10002 dev/wav/id19999", "vox1_meta.csv meta"], r"table \(id19999\); is it another corpus, or"),
     ("all", ["dev/wav wav", "test away"],
      r"no speakers of VoxCeleb1 test; expected idNNNNN/VIDEO/NNNNN.wav or .m4a, in test/wav"),
-    ("dev", ["dev/wav wav", "vox1_meta.csv meta"],
-     "/wav: dev and test may both lie here, and vox1_meta.csv tells them apart; download it from https.* or name it "
-     "with --meta FILE"),
     ("dev", ["dev away"], "no speakers of VoxCeleb1 dev; expected"),
     ("test", ["test/wav/id10270/5r0dWxy17C8/00001.wav test/wav/id10270/5r0dWxy17C8/a.wav", "test/wav/id10271 away"],
      r"1 speakers in test/wav, but no file that is idNNNNN/VIDEO/NNNNN.wav or .m4a \(test/wav/id10270/5r0dWxy17C8/a.wav"
@@ -247,6 +246,19 @@ def test_what_is_refused_of_a_tree(voxceleb1, tmp_path, part, change, message):
     with pytest.raises(UserError, match=message):
         make1(voxceleb1, part, tmp_path / "data")
     assert not (tmp_path / "data").exists()
+
+
+def test_voxceleb2_all_in_one_folder_takes_its_table(voxceleb2, tmp_path):
+    (voxceleb2 / "dev/aac").rename(voxceleb2 / "aac")
+    (voxceleb2 / "test/aac/id00017").rename(voxceleb2 / "aac/id00017")
+    make2(voxceleb2, "dev", tmp_path / "dev")
+    assert lines(tmp_path / "dev/spk2gender") == ["id00012 m", "id00015 f"]
+    (voxceleb2 / "vox2_meta.csv").unlink()
+    with pytest.raises(UserError, match="/aac: dev and test may both lie here, and vox2_meta.csv tells them apart; "
+                                        "download it from https.* or name it with --meta FILE"):
+        make2(voxceleb2, "dev", tmp_path / "data")
+    make2(voxceleb2, "all", tmp_path / "all")
+    assert len(lines(tmp_path / "all/utt2spk")) == 4
 
 
 def test_an_utterance_in_two_places_is_refused(voxceleb1, tmp_path):
@@ -276,6 +288,7 @@ def test_the_real_lists_and_tables_of_speakers_are_as_we_think():
     assert sorted(name for name, speaker in first.items() if speaker.part == "test") == [
         f"id{number}" for number in range(10270, 10310)]
     assert Counter(speaker.part for speaker in second.values())["dev"] == 5994
+    assert {name: speaker.part for name, speaker in first.items()} == voxceleb.VOXCELEB1.parts
     for corpus, known in ((voxceleb.VOXCELEB1, first), (voxceleb.VOXCELEB2, second)):
         assert all(corpus.speakers.fullmatch(name) for name in known)
     for name in ("veri_test.txt", "veri_test2.txt"):

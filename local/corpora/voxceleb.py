@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from corpora.data_dirs import is_current, write_data_dir, write_left_out
-from corpora.meta import Speaker, read_meta
+from corpora.meta import read_meta
 from corpora.packed import Archive, lettered, refuse_packed
 from corpora.scan import corpus_root, folder_names, list_files
 from pyspk.errors import UserError, first_few
@@ -35,6 +35,7 @@ class Corpus(NamedTuple):
     speakers: re.Pattern                            # the two have no id in common
     archives: Mapping[str, Sequence[Archive]]       # by part
     n_utts: Mapping[str, int]                       # by part, as published; where speakers are as many as in the table
+    parts: Mapping[str, str]                        # speaker -> part, where no table is needed to tell
 
     @property
     def meta(self) -> str:
@@ -49,10 +50,11 @@ class Corpus(NamedTuple):
 
 VOXCELEB1 = Corpus(1, re.compile(r"id1\d{4}"), {
     "dev": [Archive("vox1_dev_wav.zip", lettered("vox1_dev_wav_parta", "d"), "dev")],
-    "test": [Archive("vox1_test_wav.zip", folder="test")]}, {"dev": 148_642, "test": 4_874, "all": 153_516})
+    "test": [Archive("vox1_test_wav.zip", folder="test")]}, {"dev": 148_642, "test": 4_874, "all": 153_516},
+    {f"id{number}": "test" if 10270 <= number <= 10309 else "dev" for number in range(10001, 11252)})
 VOXCELEB2 = Corpus(2, re.compile(r"id0\d{4}"), {
     "dev": [Archive("vox2_aac.zip", lettered("vox2_dev_aac_parta", "h")), Archive("vox2_dev_aac.zip")],
-    "test": [Archive("vox2_test_aac.zip", folder="test")]}, {"dev": 1_092_009})
+    "test": [Archive("vox2_test_aac.zip", folder="test")]}, {"dev": 1_092_009}, {})
 
 
 def prepare(corpus: Corpus, root: Path, part: str, data_dir: Path, meta: Path | None, m4a_pipe: bool,
@@ -66,7 +68,8 @@ def prepare(corpus: Corpus, root: Path, part: str, data_dir: Path, meta: Path | 
     root = corpus_root(root, ".")
     meta = meta or (root / corpus.meta if (root / corpus.meta).exists() else None)
     speakers = read_meta(meta) if meta else {}
-    trees = find_speakers(corpus, root, part, speakers, meta)
+    parts = {name: speaker.part for name, speaker in speakers.items()} if meta else corpus.parts
+    trees = find_speakers(corpus, root, part, parts)
     files, odd = find_files(root, trees)
     if not files:
         raise UserError(f"{root}: {sum(map(len, trees.values()))} speakers in {first_few(trees)}, but no file that is "
@@ -87,24 +90,23 @@ def prepare(corpus: Corpus, root: Path, part: str, data_dir: Path, meta: Path | 
     write_data_dir(data_dir, files, partial(rxfilename, root, m4a_pipe), lambda utt: utt[:ID_LENGTH], genders)
 
 
-def find_speakers(corpus: Corpus, root: Path, part: str, known: Mapping[str, Speaker],
-                  meta: Path | None) -> dict[str, list[str]]:
+def find_speakers(corpus: Corpus, root: Path, part: str, parts: Mapping[str, str]) -> dict[str, list[str]]:
     """Folder relative to `root` -> the speakers of `part` in it.
 
-    known: the table of speakers in the file `meta`, or empty. Raises UserError as prepare().
+    parts: speaker -> dev or test, of all; empty when that is not known. Raises UserError as prepare().
     """
     shared = {form: names for form in _FORM_FOLDERS if (names := folder_names(root / form, corpus.speakers))}
-    _check_known(shared, root, known, meta)
+    if shared and part != "all" and not parts:
+        raise UserError(f"{root / next(iter(shared))}: dev and test may both lie here, and {corpus.meta} tells them "
+                        f"apart; download it from {META_URL}/ to {root}, or name it with --meta FILE")
+    _check_parts(shared, root, parts)
     trees: dict[str, list[str]] = {}
     for each in PARTS if part == "all" else (part,):
         own = {folder: names for folder in corpus.own_folders(each)
                if (names := folder_names(root / folder, corpus.speakers))}
-        _check_known(own, root, known, meta, each)
-        if shared and part != "all" and not known:
-            raise UserError(f"{root / next(iter(shared))}: dev and test may both lie here, and {corpus.meta} tells "
-                            f"them apart; download it from {META_URL}/ to {root}, or name it with --meta FILE")
+        _check_parts(own, root, parts, each)
         for folder, names in shared.items():
-            chosen = [name for name in names if not known or known[name].part == each]
+            chosen = [name for name in names if parts.get(name, each) == each]
             own |= {folder: chosen} if chosen else {}
         if not own:
             refuse_packed(root, corpus.archives[each])
@@ -115,17 +117,16 @@ def find_speakers(corpus: Corpus, root: Path, part: str, known: Mapping[str, Spe
     return trees
 
 
-def _check_known(trees: Mapping[str, list[str]], root: Path, known: Mapping[str, Speaker], meta: Path | None,
-                 part: str | None = None) -> None:
-    """Refuse speakers that the table does not know and, where `part` is given, those that it gives to the other."""
-    for folder, names in trees.items() if known else ():
-        if unknown := [name for name in names if name not in known]:
-            raise UserError(f"{root / folder}: {len(unknown)} speakers are not in {meta} ({first_few(unknown)}); name "
-                            "the table of this corpus with --meta FILE")
-        if wrong := [name for name in names if part and known[name].part != part]:
+def _check_parts(trees: Mapping[str, list[str]], root: Path, parts: Mapping[str, str], part: str | None = None) -> None:
+    """Refuse speakers that `parts` does not know and, where `part` is given, those that it gives to the other."""
+    for folder, names in trees.items() if parts else ():
+        if unknown := [name for name in names if name not in parts]:
+            raise UserError(f"{root / folder}: {len(unknown)} speakers are not in the corpus's table "
+                            f"({first_few(unknown)}); is it another corpus, or another's table of speakers?")
+        if wrong := [name for name in names if part and parts[name] != part]:
             raise UserError(f"{root / folder}: {len(wrong)} speakers ({first_few(wrong)}) belong to "
-                            f"{known[wrong[0]].part} by {meta}; move them out, for who trains on speakers of the "
-                            "evaluation measures nothing")
+                            f"{parts[wrong[0]]}; move them out, for who trains on speakers of the evaluation measures "
+                            "nothing")
 
 
 def find_files(root: Path, trees: Mapping[str, list[str]]) -> tuple[dict[str, str], list[str]]:
