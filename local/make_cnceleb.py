@@ -153,22 +153,22 @@ def write_trials(trial_list: Path, utts: Set[str], prefix: str, trials: Path, ov
 def read_trials(path: Path, utts: Set[str]) -> Iterator[tuple[str, str, str]]:
     """(enroll, test, label) of each line, one at a time, for there are millions. Raises as write_trials()."""
     utt_of: dict[str, str] = {}           # the lists say wav, where the files are flac
-    missing: dict[str, None] = {}
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             fields = line.split()
             if len(fields) != 3 or fields[2] not in LABELS:
                 raise UserError(f'{path}:{number}: "{line.strip()}" is no trial "ENROLL TEST 1" or 0; unpack the '
                                 "corpus again")
-            enroll, test = (utt_of.get(name) or utt_of.setdefault(name, PurePosixPath(name).name.partition(".")[0])
-                            for name in fields[:2])
+            for name in fields[:2]:
+                if name not in utt_of:
+                    utt_of[name] = PurePosixPath(name).name.partition(".")[0]
+            enroll, test = utt_of[fields[0]], utt_of[fields[1]]
             label = LABELS[fields[2]]
             if (enroll[:7] == test[:7]) != (label == "target"):
                 raise UserError(f'{path}:{number}: "{line.strip()}": the label does not agree with the speakers; '
                                 "unpack the corpus again")
-            missing |= {utt: None for utt in (enroll, test) if utt not in utts}
             yield enroll, test, label
-    if missing:
+    if missing := [utt for utt in utt_of.values() if utt not in utts]:
         raise UserError(f"{path}: {len(missing)} of the {len(utt_of)} utterances that it tries are not there "
                         f"({first_few(missing)}); unpack the corpus again")
 
