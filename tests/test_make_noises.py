@@ -193,7 +193,7 @@ def test_a_kind_without_recordings_is_refused(corpora):
         musan(corpora, corpora / "data")
 
 
-@pytest.mark.parametrize("n_written", [0, 20, 45])          # of the 54 files of six directories
+@pytest.mark.parametrize("n_written", [0, 20, 45])          # of the 53 files of six directories
 def test_killed_and_resumed_equals_never_stopped(corpora, monkeypatch, n_written):
     rirs(corpora, corpora / "whole")
     written = []
