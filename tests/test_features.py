@@ -1,4 +1,4 @@
-"""Features against kaldi-native-fbank run bare, and the VAD against a naive loop from Kaldi's definition."""
+"""Features against kaldi-native-fbank run bare and against the formulas, the VAD and CMVN against naive loops."""
 
 import math
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pyspk.errors import UserError
-from pyspk.features import EnergyVad, Fbank, read_conf
+from pyspk.features import EnergyVad, Fbank, Mfcc, add_deltas, read_conf, sliding_cmvn, utterance_cmvn
 
 SAMPLES = (np.random.default_rng(0).normal(0, 900, 16000) + 40).astype(np.float32)
 
@@ -60,11 +60,152 @@ def test_dither_is_the_same_each_time_and_differs_by_utterance():
     ({"high-freq": "20000"}, "between 0 and 8000 Hz"), ({"low-freq": "9000"}, "between 0 and 8000 Hz"),
     ({"num-mel-bins": "0"}, "3 bins or more"), ({"num-mel-bins": "500"}, "do not go together|3 bins"),
     ({"frame-shift": "0"}, "at least 1000 Hz, 1 ms"), ({"frame-length": "0"}, "at least"),
-    ({"sample-frequency": "0"}, "at least 1000 Hz"),
+    ({"sample-frequency": "0"}, "at least 1000 Hz"), ({"num-ceps": "13"}, "--num-ceps: not an fbank option"),
+    ({"allow-downsample": "true"}, "--allow-downsample: not an fbank option; --resample true .*, so remove this line"),
 ])
 def test_a_wrong_fbank_option_is_named(conf, said):
     with pytest.raises(UserError, match=said):
         Fbank(conf)
+
+
+def mel(hz):
+    return 1127 * math.log(1 + hz / 700)
+
+
+def naive_mfcc(samples, rate_hz=16000, bins=23, ceps=13, low=20.0, high=8000.0, lifter=22.0, energy="raw", htk=False):
+    """MFCC from the formulas: Young et al., The HTK Book, chapter 5, with Kaldi's povey window and its mel scale."""
+    length, shift, n_fft = rate_hz // 40, rate_hz // 100, 512
+    step = (mel(high) - mel(low)) / (bins + 1)
+    rows = []
+    for start in range(0, len(samples) - length + 1, shift):
+        frame = samples[start:start + length].astype(np.float64)
+        frame = frame - frame.mean()
+        log_energy = math.log(sum(frame ** 2))
+        frame = frame - 0.97 * np.concatenate([frame[:1], frame[:-1]])
+        frame = frame * [(0.5 - 0.5 * math.cos(2 * math.pi * n / (length - 1))) ** 0.85 for n in range(length)]
+        if energy == "windowed":
+            log_energy = math.log(sum(frame ** 2))
+        power = np.abs(np.fft.rfft(frame, n_fft)) ** 2
+        log_mel = []
+        for m in range(bins):
+            left, centre, right = (mel(low) + (m + i) * step for i in range(3))
+            places = [mel(k * rate_hz / n_fft) for k in range(n_fft // 2)]
+            weights = [max(0, min((x - left) / (centre - left), (right - x) / (right - centre))) for x in places]
+            log_mel.append(math.log(sum(w * p for w, p in zip(weights, power, strict=False))))
+        row = []
+        for i in range(ceps):
+            cosines = (log_mel[m] * math.cos(math.pi * i * (m + 0.5) / bins) for m in range(bins))
+            c = math.sqrt((1 if i == 0 else 2) / bins) * sum(cosines)
+            row.append(c * (1 + lifter / 2 * math.sin(math.pi * i / lifter)) if lifter else c)
+        if energy:
+            row[0] = log_energy
+        if htk:
+            row = [*row[1:], row[0] if energy else row[0] * math.sqrt(2)]
+        rows.append(row)
+    return np.array(rows)
+
+
+@pytest.mark.parametrize(("conf", "same"), [
+    ({}, {}),
+    ({"use-energy": "false", "num-ceps": "30", "num-mel-bins": "30", "high-freq": "7600", "low-freq": "40"},
+     {"energy": None, "ceps": 30, "bins": 30, "high": 7600.0, "low": 40.0}),
+    ({"raw-energy": "false", "cepstral-lifter": "0", "high-freq": "-400"},
+     {"energy": "windowed", "lifter": 0, "high": 7600.0}),
+    ({"htk-compat": "true"}, {"htk": True}),
+    ({"htk-compat": "true", "use-energy": "false"}, {"htk": True, "energy": None}),
+])
+def test_mfcc_equals_the_formulas(conf, same):
+    samples = SAMPLES[:2000]
+    got, wanted = Mfcc(conf)(samples), naive_mfcc(samples, **same)
+    assert got.shape == wanted.shape and got.dtype == np.float32 and Mfcc(conf).dim == wanted.shape[1]
+    np.testing.assert_allclose(got, wanted, atol=2e-3)
+
+
+def test_the_energy_floor_is_the_least_energy():
+    assert Mfcc({"energy-floor": "1e12"})(SAMPLES[:400])[0, 0] == pytest.approx(math.log(1e12), rel=1e-6)
+
+
+@pytest.mark.parametrize(("conf", "said"), [
+    ({"use-power": "true"}, "--use-power: not an MFCC option; the options are .*--cepstral-lifter, .*--num-ceps"),
+    ({"num-ceps": "24"}, "--num-ceps=24: between 1 and --num-mel-bins=23"),
+    ({"num-ceps": "0"}, "--num-ceps=0: between 1 and"), ({"num-ceps": "13.5"}, "--num-ceps=13.5: .* a whole number"),
+    ({"subtract-mean": "true"}, "apply_cmvn.py does that, so remove this line"),
+])
+def test_a_wrong_mfcc_option_is_named(conf, said):
+    with pytest.raises(UserError, match=said):
+        Mfcc(conf)
+
+
+def test_deltas_equal_the_values_worked_out_by_hand():
+    feats = np.array([[1, 10], [2, 20], [4, 40]], np.float32)
+    # window 1: the weights are (-1/2, 0, 1/2), and (1/4, 0, -1/2, 0, 1/4) for the second order
+    assert add_deltas(feats, order=2, window=1).tolist() == [
+        [1, 10, 0.5, 5, 0.75, 7.5], [2, 20, 1.5, 15, 0.25, 2.5], [4, 40, 1, 10, -0.75, -7.5]]
+    line = np.arange(20, dtype=np.float32)[:, None]
+    wanted = np.stack([line[4:-4, 0], np.ones(12), np.zeros(12)], axis=1)
+    np.testing.assert_allclose(add_deltas(line)[4:-4], wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(("order", "window", "n_frames"), [(0, 2, 5), (1, 3, 4), (2, 2, 1), (2, 2, 30), (3, 1, 7)])
+def test_deltas_equal_kaldi_native_fbanks(order, window, n_frames):
+    if not hasattr(knf, "compute_deltas"):
+        pytest.skip("this kaldi-native-fbank has no deltas")
+    feats = np.random.default_rng(3).normal(size=(n_frames, 4)).astype(np.float32)
+    wanted = knf.compute_deltas(knf.DeltaOptions(order=order, window=window), feats)
+    np.testing.assert_allclose(add_deltas(feats, order, window), wanted, atol=1e-5)
+
+
+def naive_sliding_cmvn(feats, size, min_size, center, norm_vars):
+    """Frame by frame, as the documentation of Kaldi's apply-cmvn-sliding says."""
+    n, rows = len(feats), []
+    for t in range(n):
+        if center:
+            first, last = t - size // 2, t - size // 2 + size
+        else:
+            first, last = t - size, t + 1
+        if first < 0:
+            first, last = 0, last - first
+        if not center and last > t:
+            last = max(t + 1, min_size)
+        if last > n:
+            first, last = max(0, first - (last - n)), n
+        window = feats[first:last].astype(np.float64)
+        row = feats[t] - window.mean(axis=0)
+        if norm_vars:
+            row = row / window.std(axis=0) if len(window) > 1 else 0 * row
+        rows.append(row)
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("norm_vars", [False, True])
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize(("size", "min_size", "n_frames"), [
+    (300, 100, 700), (300, 100, 301), (300, 100, 120), (5, 1, 40), (5, 3, 40), (6, 2, 40), (600, 100, 1), (1, 1, 9)])
+def test_sliding_cmvn_equals_a_naive_loop(size, min_size, n_frames, center, norm_vars):
+    feats = np.random.default_rng(4).normal(15, 2, (n_frames, 3)).astype(np.float32)
+    got = sliding_cmvn(feats, size, min_size, center, norm_vars)
+    assert got.dtype == np.float32
+    # a window of one or two frames may have hardly any deviation to divide by
+    np.testing.assert_allclose(got, naive_sliding_cmvn(feats, size, min_size, center, norm_vars), rtol=1e-4, atol=1e-5)
+
+
+def test_sliding_cmvn_keeps_its_digits_over_hours():
+    feats = np.random.default_rng(5).normal(1000, 1e-2, (360_000, 2)).astype(np.float32)
+    got = sliding_cmvn(feats, 300, 100, center=True, norm_vars=True)
+    window = feats[-300:].astype(np.float64)
+    np.testing.assert_allclose(got[-1], (feats[-1] - window.mean(axis=0)) / window.std(axis=0), rtol=1e-4)
+
+
+def test_a_constant_feature_stays_finite():
+    for got in (sliding_cmvn(np.ones((50, 2), np.float32), norm_vars=True), utterance_cmvn(np.ones((50, 2)), True)):
+        assert (got == 0).all()
+
+
+def test_utterance_cmvn_gives_mean_0_and_deviation_1():
+    feats = np.array([[1, 2], [3, 2], [5, 8]], np.float32)
+    assert utterance_cmvn(feats).tolist() == [[-2, -2], [0, -2], [2, 4]]
+    wanted = np.array([[-2, -2], [0, -2], [2, 4]]) / np.sqrt([8 / 3, 8])
+    np.testing.assert_allclose(utterance_cmvn(feats, norm_vars=True), wanted, rtol=1e-6)
 
 
 def test_too_short_an_utterance_is_named():

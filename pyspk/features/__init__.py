@@ -1,0 +1,16 @@
+"""Features as Kaldi defines them, with the options of Kaldi's own conf files.
+
+    conf.py         conf files, and options turned into values
+    spectral.py     samples to fbank or MFCC, and the log energy of each frame
+    vad.py          log energies to voice activity decisions
+    transforms.py   deltas, sliding-window and per-utterance CMVN
+    space.py        the disk space that features will need
+    make.py         what steps/make_fbank.py and steps/make_mfcc.py do alike
+"""
+
+from pyspk.features.conf import read_conf
+from pyspk.features.spectral import Fbank, Mfcc
+from pyspk.features.transforms import add_deltas, sliding_cmvn, utterance_cmvn
+from pyspk.features.vad import EnergyVad
+
+__all__ = ["EnergyVad", "Fbank", "Mfcc", "add_deltas", "read_conf", "sliding_cmvn", "utterance_cmvn"]
