@@ -1,10 +1,13 @@
 """pyspk.audio: files, pipes and segments come back as the samples that were written."""
 
+import sys
+
+import av
 import numpy as np
 import pytest
 import soundfile
 
-from pyspk.audio import load, read_utterance, resample, to_mono, utterance_reader
+from pyspk.audio import Recording, load, read_utterance, resample, to_mono, utterance_reader
 from pyspk.datadir import DataDir
 from pyspk.errors import UserError
 
@@ -48,6 +51,95 @@ def test_every_format_comes_back_on_the_int16_scale(tmp_path, suffix, options, n
     middle = slice(2000, 6000)
     assert got_hz == rate_hz
     assert np.sqrt(np.mean((samples[middle] - 32768 * wave[middle]) ** 2)) < noise
+
+
+def write_mpeg4(path, wave, rate_hz, codec="aac", container="ipod", **options):
+    """m4a (or raw aac, container "adts") of wave, (S,) or (S, C), by FFmpeg's own encoder."""
+    planes = np.ascontiguousarray(np.atleast_2d(wave.T), dtype=np.float32)               # (C, S)
+    with av.open(str(path), "w", format=container, options=options) as file:
+        stream = file.add_stream(codec, rate=rate_hz)
+        stream.layout = "mono" if len(planes) == 1 else "stereo"
+        frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=stream.layout.name)
+        frame.sample_rate, frame.pts = rate_hz, 0
+        for part in (frame, None):
+            for packet in stream.encode(part):
+                file.mux(packet)
+
+
+def sphere(coding, content, n_bytes, n_samples, order="01"):
+    """A NIST SPHERE file: its header of 1024 bytes, one channel at 16 kHz, and the content."""
+    fields = (f"channel_count -i 1\nsample_rate -i 16000\nsample_count -i {n_samples}\nsample_n_bytes -i {n_bytes}\n"
+              f"sample_byte_format -s{len(order)} {order}\nsample_sig_bits -i {8 * n_bytes}\n"
+              f"sample_coding -s{len(coding)} {coding}\nend_head\n")
+    return f"NIST_1A\n   1024\n{fields}".encode().ljust(1024) + content
+
+
+@pytest.mark.parametrize("options", [{}, {"movflags": "faststart"}])
+def test_m4a_comes_back_in_time_and_at_its_level(tmp_path, options):
+    wave = sine(300, 16000, 2)
+    write_mpeg4(tmp_path / "x.m4a", wave, 16000, **options)
+    for name in (f"{tmp_path}/x.m4a", f"cat {tmp_path}/x.m4a |"):
+        samples, rate_hz = load(name)
+        assert rate_hz == 16000 and samples.shape == (32000,) and samples.dtype == np.float32
+        assert np.sqrt(np.mean((samples[2000:-2000] - 32768 * wave[2000:-2000]) ** 2)) < 30
+
+
+def test_m4a_without_loss_comes_back_exactly_and_in_its_channels(tmp_path, integers):
+    stereo = np.stack([integers, integers[::-1]], axis=1)
+    write_mpeg4(tmp_path / "x.m4a", stereo / np.float32(32768), 16000, codec="alac", sample_fmt="s16p")
+    samples, _ = load(str(tmp_path / "x.m4a"))
+    np.testing.assert_allclose(samples, stereo, atol=0.01)
+
+
+def test_raw_aac_is_read_and_its_segments_are_checked_against_the_end_that_is_found(tmp_path):
+    write_mpeg4(tmp_path / "x.aac", sine(300, 16000, 2), 16000, container="adts")
+    path = str(tmp_path / "x.aac")
+    whole, _ = load(path)                          # the encoder's delay and padding: a raw stream does not tell them
+    assert len(whole) == 33 * 1024
+    np.testing.assert_allclose(load(path, 1.0, 1.5)[0], whole[16000:24000], atol=1e-3)
+    with pytest.raises(UserError, match=r"x.aac: the segment from 5 s to 6 s is not inside the recording of 2.112 s"):
+        load(path, 5, 6)
+
+
+def test_sphere_comes_back_as_it_was_written(tmp_path, integers):
+    (tmp_path / "little.sph").write_bytes(sphere("pcm", integers.astype("<i2").tobytes(), 2, 16000))
+    (tmp_path / "big.sph").write_bytes(sphere("pcm", integers.astype(">i2").tobytes(), 2, 16000, order="10"))
+    for name in ("little", "big"):
+        np.testing.assert_array_equal(load(str(tmp_path / f"{name}.sph"))[0], integers)
+    (tmp_path / "mu.sph").write_bytes(sphere("ulaw", bytes([0x00, 0x80, 0xFF, 0x0F, 0xF0]), 1, 5, order="1"))
+    assert load(str(tmp_path / "mu.sph"))[0].tolist() == [-32124, 32124, 0, -16764, 120]      # ITU-T G.711, table 2a
+
+
+def test_compressed_sphere_is_refused_with_the_program_that_expands_it(tmp_path):
+    (tmp_path / "x.sph").write_bytes(sphere("pcm,embedded-shorten-v2.00", b"ajkg" + bytes(100), 2, 16000))
+    with pytest.raises(UserError, match=r"x.sph: SPHERE compressed as pcm,embedded-shorten-v2.00, .*sph2pipe -f wav"):
+        load(str(tmp_path / "x.sph"))
+
+
+def test_a_missing_av_is_named(tmp_path, monkeypatch):
+    write_mpeg4(tmp_path / "x.m4a", sine(300, 16000, 1), 16000)
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(UserError, match=r"x.m4a: MPEG-4 audio .* needs the package av: pip install av"):
+        load(str(tmp_path / "x.m4a"))
+
+
+def test_mpeg4_that_is_cut_short_damaged_or_without_sound_is_named(tmp_path):
+    write_mpeg4(tmp_path / "fast.m4a", np.random.default_rng(0).normal(0, 0.1, 64000), 16000, movflags="faststart")
+    write_mpeg4(tmp_path / "slow.m4a", np.random.default_rng(0).normal(0, 0.1, 64000), 16000)
+    with av.open(str(tmp_path / "video.mp4"), "w") as file:
+        stream = file.add_stream("mpeg4", rate=5)
+        stream.width = stream.height = 16
+        for part in (av.VideoFrame(16, 16, "yuv420p"), None):
+            for packet in stream.encode(part):
+                file.mux(packet)
+    for name in ("fast", "slow"):
+        content = (tmp_path / f"{name}.m4a").read_bytes()
+        (tmp_path / f"{name}.m4a").write_bytes(content[:len(content) * 2 // 3])
+    for name, said in (("fast.m4a", r"ends after .* of the 4.000 s that|not readable as audio \(Invalid data"),
+                       ("slow.m4a", r"not readable as audio \(Invalid data.*\); convert it"),
+                       ("video.mp4", "no audio in it; leave it out")):
+        with pytest.raises(UserError, match=f"{name}: {said}"):
+            load(str(tmp_path / name))
 
 
 def test_a_pipe_is_run_by_bash_and_its_wav_read_even_with_the_length_that_streaming_programs_write(wav, integers):
@@ -139,6 +231,8 @@ def test_several_channels_are_refused_with_the_option_that_settles_it(tmp_path, 
 @pytest.mark.parametrize(("rxfilename", "message"), [
     ("{0}/none.wav", "none.wav: no such file"), ("{0}", "no such file"),
     ("{0}/text.wav", r"text.wav: not readable as audio \(Format not recognised.\); convert it to wav or flac"),
+    ("{0}/text.m4a", r"text.m4a: not readable as audio \(Format not recognised.\)"),
+    ("{0}/text.sph", r"text.sph: not readable as audio"), ("{0}/nothing.wav", "nothing.wav: not readable as audio"),
     ("{0}/empty.wav", "empty.wav: no samples; leave it out"),
     ("{0}/half.mp3", r"half.mp3: ends after .* s of the 4.000 s that its header promises"),
     ("echo first >&2; echo the reason >&2; exit 3 |", r"the command failed \(exit 3\): the reason$"),
@@ -146,7 +240,8 @@ def test_several_channels_are_refused_with_the_option_that_settles_it(tmp_path, 
     ("nosuchprogram x.wav |", "exit 127.*: bash: .*nosuchprogram.*not found"),
     ("cat {0}/none.wav | cat |", "exit 1.*No such file"), ("echo text |", "not readable as audio")])
 def test_what_cannot_be_read_is_named_with_the_reason(tmp_path, rxfilename, message):
-    (tmp_path / "text.wav").write_text("hello\n")
+    for name, text in (("text.wav", "hi"), ("text.m4a", "hi\n"), ("text.sph", "NIST_1A\n\n"), ("nothing.wav", "")):
+        (tmp_path / name).write_text(text)
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 8000)
     soundfile.write(tmp_path / "whole.mp3", sine(300, 16000, 4), 16000)
     content = (tmp_path / "whole.mp3").read_bytes()
@@ -164,3 +259,114 @@ def test_segments_of_a_pipe_share_one_run_of_its_command(tmp_path):
     np.testing.assert_array_equal(read("s-1"), np.arange(4000))
     np.testing.assert_array_equal(read("s-2"), np.arange(8000, 16000))
     assert (tmp_path / "runs").read_text() == "run\n"
+
+
+FORWARD = ["mp3", "m4a", "aac", "gsm", "pipe"]
+
+
+@pytest.fixture
+def ten_seconds(tmp_path, request):
+    """An rxfilename for ten seconds of noise in the format of the parameter, none of which can seek."""
+    wave = np.random.default_rng(1).normal(0, 0.1, 80000)
+    path = tmp_path / f"x.{request.param}"
+    if request.param in ("m4a", "aac"):
+        write_mpeg4(path, wave, 8000, container="ipod" if request.param == "m4a" else "adts")
+    elif request.param == "gsm":
+        soundfile.write(path, wave, 8000, format="RAW", subtype="GSM610")
+    else:
+        soundfile.write(path, wave, 8000, format="MP3")
+    return f"cat {path} |" if request.param == "pipe" else str(path)
+
+
+def decoded_frames(monkeypatch):
+    """Counts the samples that libsndfile and FFmpeg give from here on: a list to sum."""
+    counts, read, resampled = [], soundfile.SoundFile.read, av.AudioResampler.resample
+
+    class Counting:
+        def __init__(self, **options):
+            self._inner = av_resampler(**options)
+
+        def resample(self, frame):
+            counts.append(frame.samples)
+            return resampled(self._inner, frame)
+
+    def counted(self, *args, **options):
+        samples = read(self, *args, **options)
+        counts.append(len(samples))
+        return samples
+
+    av_resampler = av.AudioResampler
+    monkeypatch.setattr(av, "AudioResampler", Counting)
+    monkeypatch.setattr(soundfile.SoundFile, "read", counted)
+    return counts
+
+
+@pytest.mark.parametrize("ten_seconds", FORWARD, indirect=True)
+def test_parts_that_follow_each_other_are_decoded_once(ten_seconds, monkeypatch):
+    whole, _ = load(ten_seconds)
+    counts = decoded_frames(monkeypatch)
+    recording = Recording(ten_seconds)
+    for start_s, end_s in ((0, 1), (1, 2.5), (2, 3.5), (2, 2.5), (5, 9), (6, 7), (9.5, 9.9)):   # gaps, overlaps, within
+        np.testing.assert_array_equal(recording.part(start_s, end_s), whole[int(start_s * 8000):int(end_s * 8000)])
+    assert sum(counts) <= len(whole) + 1024                                                # at most one frame too many
+
+
+@pytest.mark.parametrize("ten_seconds", FORWARD, indirect=True)
+def test_a_part_before_the_last_one_is_right_too(ten_seconds):
+    whole, _ = load(ten_seconds)
+    recording = Recording(ten_seconds)
+    for start_s, end_s in ((8, 9), (1, 2), (0, 10), (3, 4), (0, 0.5)):
+        np.testing.assert_array_equal(recording.part(start_s, end_s), whole[int(start_s * 8000):int(end_s * 8000)])
+    for start_s, end_s in ((9.5, 12), (11, 11.4)):
+        with pytest.raises(UserError, match="is not inside the recording of 10"):
+            recording.part(start_s, end_s)
+    np.testing.assert_array_equal(recording.part(4, 5), whole[32000:40000])
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "opus"])
+def test_what_can_seek_decodes_the_parts_alone_in_any_order(tmp_path, monkeypatch, suffix):
+    options = {"format": "OGG", "subtype": "OPUS"} if suffix == "opus" else {}
+    path = str(tmp_path / f"x.{suffix}")
+    soundfile.write(path, np.random.default_rng(1).normal(0, 0.1, 80000), 8000, **options)
+    whole, _ = load(path)
+    places = ((8, 9), (1, 2), (1.5, 3), (0, 0.5))
+    alone = [load(path, *place)[0] for place in places]
+    counts, recording = decoded_frames(monkeypatch), Recording(path)
+    for place, same in zip(places, alone, strict=True):
+        got = recording.part(*place)
+        np.testing.assert_array_equal(got, same)
+        np.testing.assert_allclose(got, whole[int(place[0] * 8000):int(place[1] * 8000)], atol=1)
+    assert sum(counts) == 4 * 8000
+
+
+def test_after_a_fault_the_next_part_is_right(tmp_path):
+    path = tmp_path / "x.m4a"
+    write_mpeg4(path, np.random.default_rng(0).normal(0, 0.1, 160000), 16000, movflags="faststart")
+    whole, _ = load(str(path))
+    content = path.read_bytes()
+    path.write_bytes(content[:len(content) * 2 // 3])
+    recording = Recording(str(path))
+    np.testing.assert_array_equal(recording.part(1, 2), whole[16000:32000])
+    with pytest.raises(UserError, match="x.m4a: (ends after|not readable)"):
+        recording.part(3, 9.5)
+    np.testing.assert_array_equal(recording.part(4, 5), whole[64000:80000])
+
+
+@pytest.mark.parametrize(("samples", "said"), [
+    (np.zeros(800), "x.wav: silent: all its samples are 0; leave it out"),
+    (np.full(800, 0.5), "x.wav: clipped: all its samples are 16384; leave it out"),
+    (np.r_[np.ones(5), np.nan, np.zeros(5)], "x.wav: sample 5 is nan, which no sound is; make it again"),
+    (np.r_[0.0, 1.0, -np.inf, np.inf], "x.wav: sample 2 is -inf, which no sound is")])
+def test_what_is_no_sound_is_named(tmp_path, samples, said):
+    path = str(tmp_path / "x.wav")
+    soundfile.write(path, samples, 8000, subtype="FLOAT")
+    with pytest.raises(UserError, match=said):
+        read_utterance(path, 8000)
+
+
+def test_a_channel_of_silence_is_named_and_the_other_is_read(tmp_path):
+    path = str(tmp_path / "x.wav")
+    soundfile.write(path, np.stack([np.zeros(800), sine(300, 8000, 0.1)], axis=1), 8000)
+    assert len(read_utterance(path, 8000, channel=1)) == 800
+    with pytest.raises(UserError, match="silent"):
+        read_utterance(path, 8000, channel=0)
