@@ -17,8 +17,10 @@ from pyspk.jobs import JOB, run_array
 from pyspk.tables.archive import ArchiveReader, ArchiveWriter, read_scp
 from pyspk.tables.matrix import AUTOMATIC
 from pyspk.tables.records import State, begin
+from pyspk.tables.text import read_table, write_table
 
 log = logging.getLogger("pyspk")
+_SUFFIXES = ("ark", "scp", "failed")
 
 
 @dataclass(frozen=True)
@@ -32,69 +34,99 @@ class Shards:
     n_jobs: int
     cmd: str
 
-    def write(self, job: int, compute: Callable[[str], np.ndarray], compress: bool = False) -> None:
+    def write(self, job: int, compute: Callable[[str], np.ndarray], compress: bool = False,
+              allow_failures: int = 0) -> None:
         """What one job does: write compute(key) for each key of its share. A shard that is there is left as it is.
 
-        Raises UserError, after all keys were tried, when some failed; each is logged with its reason, and there is no
+        A UserError of compute is that key's failure, logged with its reason. Up to allow_failures of them are left out
+        of the shard and listed beside it. Raises UserError, after all keys were tried, when there are more; there is no
         shard then.
         """
         keys = list(self.keys[(job - 1) * len(self.keys) // self.n_jobs:job * len(self.keys) // self.n_jobs])
-        ark, scp = self._paths(job)
+        ark, scp, failed_list = self._paths(job)
         if self._is_whole(job, keys):
             log.info("%s is current", scp)
             return
         scp.unlink(missing_ok=True)
-        failed = []
+        failed_list.unlink(missing_ok=True)
+        failed: dict[str, str] = {}
         with ArchiveWriter(ark, scp, AUTOMATIC if compress else None) as writer:
             for key in keys:
                 try:
                     writer.write(key, compute(key))
                 except UserError as fault:
                     log.error('utterance "%s": %s', key, fault)
-                    failed.append(key)
-            if failed:
+                    failed[key] = str(fault)
+            if len(failed) > allow_failures:
                 raise UserError(f"{len(failed)} of {len(keys)} utterances failed ({first_few(failed)}); "
                                 "each is named above with its reason")
-        log.info("wrote %d values to %s", len(keys), scp)
+            if failed:
+                write_table(failed_list, failed)
+        log.info("wrote %d values to %s", len(keys) - len(failed), scp)
 
     def make(self, out: Path, settings: Mapping[str, object], inputs: Mapping[str, Path], overwrite: bool,
              argv: Sequence[str]) -> dict[str, str] | None:
         """What the step that starts the jobs does: key -> rxfilename, for `out`; None if that is current.
 
-        Arguments and errors are those of records.begin and `run`. Shards of other settings or inputs are removed.
+        Arguments and errors are those of `is_current` and `run`.
+        """
+        return None if self.is_current(out, settings, inputs, overwrite) else self.run(argv)
+
+    def is_current(self, out: Path, settings: Mapping[str, object], inputs: Mapping[str, Path],
+                   overwrite: bool) -> bool:
+        """Whether `out` is there and made from the same; if not, the work has begun, and `run` goes on with it.
+
+        Arguments and errors are those of records.begin. Shards of other settings or inputs are removed.
         """
         if begin(out, settings, inputs, overwrite, scraps=self._files(beyond=0)) is State.CURRENT:
             log.info("%s is current", out)
-            return None
-        return self.run(argv)
+            return True
+        return False
 
-    def run(self, argv: Sequence[str]) -> dict[str, str]:
+    def run(self, argv: Sequence[str], allow_failures: int = 0) -> dict[str, str]:
         """Start the jobs and join what they wrote: key -> rxfilename, in the order of `keys`.
 
-        argv: the command line of this step; each job runs it with --nj and --job added.
-        Raises UserError when a job fails, naming its log, and when the shards do not hold exactly `keys`.
+        argv: the command line of this step; each job runs it with --nj and --job added. allow_failures: so many keys
+        may be missing because they failed; `failed` gives them.
+        Raises UserError when a job fails, naming its log, when more than allow_failures failed in all jobs together,
+        when none is left, and when the shards do not hold exactly the others of `keys`.
         """
         log_pattern = self.log_folder / f"{self.prefix}.{JOB}.log"
-        log.info("%d utterances in %d jobs, logs in %s", len(self.keys), self.n_jobs,
-                 str(log_pattern).replace(JOB, "*"))
+        logs = str(log_pattern).replace(JOB, "*")
+        log.info("%d utterances in %d jobs, logs in %s", len(self.keys), self.n_jobs, logs)
         run_array(self.cmd.split(), self.n_jobs, log_pattern, [*argv, "--nj", str(self.n_jobs), "--job", JOB],
                   job_name=JOB)
         table: dict[str, str] = {}
         for job in range(1, self.n_jobs + 1):
             table |= read_scp(self._paths(job)[1])
-        if missing := [key for key in self.keys if key not in table]:
+        failed = self.failed()
+        if len(failed) > allow_failures or not table:
+            raise UserError(f"{len(failed)} of {len(self.keys)} utterances failed ({first_few(failed)}), "
+                            f"{allow_failures} may; {logs} name each with its reason")
+        if missing := [key for key in self.keys if key not in table and key not in failed]:
             raise UserError(f"{len(missing)} utterances are in no shard ({first_few(missing)}), although all jobs "
                             f"ended well: remove {self.folder}/{self.prefix}.*.scp and run again")
         for path in self._files(beyond=self.n_jobs):
             path.unlink()
-        return {key: table[key] for key in self.keys}
+        return {key: table[key] for key in self.keys if key in table}
 
-    def _paths(self, job: int) -> tuple[Path, Path]:
-        return self.folder / f"{self.prefix}.{job}.ark", self.folder / f"{self.prefix}.{job}.scp"
+    def failed(self) -> dict[str, str]:
+        """Key -> reason of what the jobs left out because it failed."""
+        lists = [self._paths(job)[2] for job in range(1, self.n_jobs + 1)]
+        return {key: reason for path in lists if path.exists() for key, reason in read_table(path).items()}
+
+    def size_bytes(self) -> int:
+        """Bytes of the archives that are there by now."""
+        return sum(path.stat().st_size for path in self._files(beyond=0) if path.suffix == ".ark")
+
+    def _paths(self, job: int) -> tuple[Path, Path, Path]:
+        """The job's archive, its scp, and the list of what failed."""
+        ark, scp, failed = (self.folder / f"{self.prefix}.{job}.{suffix}" for suffix in _SUFFIXES)
+        return ark, scp, failed
 
     def _is_whole(self, job: int, keys: list[str]) -> bool:
         """Whether the job's shard holds exactly `keys` and its archive is not cut short."""
-        scp = self._paths(job)[1]
+        _, scp, _ = self._paths(job)
         table = read_scp(scp) if scp.exists() else {}
         if list(table) != keys:
             return False
@@ -106,7 +138,7 @@ class Shards:
     def _files(self, beyond: int) -> list[Path]:
         """The shards of jobs above `beyond`, and files that a kill left unfinished."""
         prefix, found = glob.escape(self.prefix), []
-        for suffix in ("scp", "ark"):
+        for suffix in _SUFFIXES:
             for path in self.folder.glob(f"{prefix}.*.{suffix}"):
                 job = path.name.removeprefix(f"{self.prefix}.").removesuffix(f".{suffix}")
                 if job.isdigit() and int(job) > beyond:

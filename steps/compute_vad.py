@@ -10,7 +10,8 @@ import click
 from pyspk.audio import utterance_reader
 from pyspk.console import audio_options, job_array_options, run
 from pyspk.datadir import DataDir
-from pyspk.features import EnergyVad, Fbank, read_conf
+from pyspk.errors import UserError
+from pyspk.features import EnergyVad, Fbank, Mfcc, read_conf
 from pyspk.shards import Shards
 from pyspk.tables.text import write_table
 
@@ -22,22 +23,26 @@ log = logging.getLogger("pyspk")
 @audio_options
 @click.option("--vad-config", type=Path, help="VAD options in Kaldi's format, one --name=value a line")
 @click.option("--fbank-config", type=Path, help="the options of the features, whose frames the decisions match")
+@click.option("--mfcc-config", type=Path, help="in place of --fbank-config, where the features are MFCCs")
 @click.argument("data_dir", type=Path)
 @click.argument("log_dir", type=Path, required=False)
 @click.argument("ark_dir", type=Path, required=False)
-def main(nj, cmd, overwrite, job, vad_config, fbank_config, resample, channel, data_dir, log_dir, ark_dir):
+def main(nj, cmd, overwrite, job, vad_config, fbank_config, mfcc_config, resample, channel, data_dir, log_dir, ark_dir):
     """Write DATA_DIR/vad.scp: Kaldi's energy VAD, on the log energy of each frame of the recordings.
 
     Logs go to LOG_DIR (DATA_DIR/log), archives to ARK_DIR (DATA_DIR/data).
     """
-    vad_conf, fbank_conf = (read_conf(file) if file else {} for file in (vad_config, fbank_config))
-    vad, fbank, data = EnergyVad(vad_conf), Fbank(fbank_conf), DataDir(data_dir)
-    utts, samples_of = list(data.utt2spk), utterance_reader(data, fbank.rate_hz, resample, channel)
+    if fbank_config and mfcc_config:
+        raise UserError("--fbank-config and --mfcc-config: the features are one or the other; give one of them")
+    kind, config = ("mfcc", mfcc_config) if mfcc_config else ("fbank", fbank_config)
+    vad_conf, conf = (read_conf(file) if file else {} for file in (vad_config, config))
+    vad, feats, data = EnergyVad(vad_conf), (Mfcc if mfcc_config else Fbank)(conf), DataDir(data_dir)
+    utts, samples_of = list(data.utt2spk), utterance_reader(data, feats.rate_hz, resample, channel)
     shards = Shards(f"vad_{data.name}", ark_dir or data_dir / "data", log_dir or data_dir / "log",
                     utts, min(nj, len(utts)), cmd)
     if job is not None:
         def compute(utt):
-            decisions = vad(fbank.log_energy(samples_of(utt)))
+            decisions = vad(feats.log_energy(samples_of(utt)))
             if not decisions.any():
                 log.warning('utterance "%s" has no voiced frame; all its frames will be used', utt)
             return decisions
@@ -45,7 +50,7 @@ def main(nj, cmd, overwrite, job, vad_config, fbank_config, resample, channel, d
         return shards.write(job, compute)
 
     out = data_dir / "vad.scp"
-    settings = {"vad": vad_conf, "fbank": fbank_conf, "resample": resample, "channel": channel}
+    settings = {"vad": vad_conf, kind: conf, "resample": resample, "channel": channel}
     table = shards.make(out, settings, data.inputs("utt2spk", "wav.scp", optional=["segments"]), overwrite, sys.argv)
     if table is None:
         return None

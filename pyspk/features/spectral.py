@@ -8,6 +8,7 @@ import numpy as np
 
 from pyspk.errors import UserError
 from pyspk.features.conf import boolean, converted, unknown
+from pyspk.features.transforms import add_deltas
 
 _LOG_FLOOR = float(np.finfo(np.float32).eps)     # Kaldi's floor for an energy before its logarithm
 _WINDOWS = ("hamming", "hanning", "povey", "rectangular", "blackman", "sine")
@@ -127,10 +128,11 @@ class Mfcc(_Spectral):
     """Mel-frequency cepstra: samples (S,) float32 on the int16 scale to features (T, F) float32, F = num-ceps.
 
     Options, dither and errors as for Fbank. Defaults are Kaldi's compute-mfcc-feats (feat/feature-mfcc.h): 13 cepstra
-    of 23 bins, lifter 22, the log of the raw energy in place of C0; but dither 0.
+    of 23 bins, lifter 22, the log of the raw energy in place of C0; but dither 0. deltas: first and second derivatives
+    stand beside them, as `add_deltas` gives them, and F is three times as much.
     """
 
-    def __init__(self, conf: Mapping[str, str]):
+    def __init__(self, conf: Mapping[str, str], deltas: bool = False):
         import kaldi_native_fbank as knf
 
         options = knf.MfccOptions()
@@ -139,6 +141,14 @@ class Mfcc(_Spectral):
         if not 1 <= n_ceps <= n_bins:                    # kaldi-native-fbank dies of num-ceps 0
             raise UserError(f"--num-ceps={n_ceps}: between 1 and --num-mel-bins={n_bins}")
         super().__init__({"dither": "0", **conf}, "an MFCC option", options, knf.OnlineMfcc, _MFCC_OPTIONS)
+        self._deltas = deltas
+        if deltas:
+            self.dim *= 3
+
+    def __call__(self, samples: np.ndarray, utt: str = "") -> np.ndarray:
+        """Features (T, F) of one utterance. Raises UserError when it is shorter than one frame."""
+        feats = super().__call__(samples, utt)
+        return add_deltas(feats) if self._deltas else feats
 
 
 def _check(options: object) -> None:

@@ -1,0 +1,70 @@
+"""What the steps that make features do alike: each job its share, and the tables of the data directory."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pyspk.audio import utterance_reader
+from pyspk.datadir import DataDir
+from pyspk.errors import UserError, first_few
+from pyspk.features.space import audio_amount, check_space
+from pyspk.features.spectral import Fbank, Mfcc
+from pyspk.shards import Shards
+from pyspk.tables.archive import ArchiveReader
+from pyspk.tables.text import read_table, write_lines, write_table
+
+log = logging.getLogger("pyspk")
+FAILED = "failed_utts"
+
+
+def make_feats(extract: Fbank | Mfcc, settings: Mapping[str, object], data: DataDir, shards: Shards, job: int | None,
+               overwrite: bool, allow_failures: int, argv: Sequence[str]) -> None:
+    """Write feats.scp, utt2num_frames and frame_shift of `data`; with a `job`, nothing but that job's shard.
+
+    settings: what decides the content, "compress", "resample" and "channel" among it. Up to allow_failures utterances
+    that fail are left out of the tables, and listed with their reasons in failed_utts.
+    Raises what Shards.write and Shards.run raise, and UserError when the disk has not the space.
+    """
+    if job is not None:
+        samples_of = utterance_reader(data, extract.rate_hz, settings["resample"], settings["channel"])
+        shards.write(job, lambda utt: extract(samples_of(utt), utt), settings["compress"], allow_failures)
+        return
+    out = data.path / "feats.scp"
+    inputs = data.inputs("utt2spk", "wav.scp", optional=["segments"])
+    if shards.is_current(out, settings, inputs, overwrite):
+        _check_failed(data, allow_failures)
+        return
+    check_space(shards.folder, audio_amount(data), extract.frame_shift_ms, extract.dim, settings["compress"],
+                shards.size_bytes())
+    table = shards.run(argv, allow_failures)
+    _write_failed(data, shards.failed())
+    write_lengths(data.path, table)
+    write_lines(data.path / "frame_shift", [f"{extract.frame_shift_ms / 1000:g}"])
+    write_table(out, table)
+    log.info("wrote features of %d utterances to %s", len(table), out)
+
+
+def write_lengths(folder: Path, table: Mapping[str, str]) -> None:
+    """Write folder/utt2num_frames of a feats.scp."""
+    reader = ArchiveReader()
+    write_table(folder / "utt2num_frames", {utt: reader.shape(place)[0] for utt, place in table.items()})
+
+
+def _write_failed(data: DataDir, failed: Mapping[str, str]) -> None:
+    path = data.path / FAILED
+    if not failed:
+        path.unlink(missing_ok=True)
+        return
+    write_table(path, failed)
+    log.warning("%d utterances failed (%s) and are not in feats.scp, but still in utt2spk; their reasons are in %s. "
+                "Take them out of every table with: steps/fix_data_dir.py %s", len(failed), first_few(failed), path,
+                data.path)
+
+
+def _check_failed(data: DataDir, allow_failures: int) -> None:
+    """Raises UserError when features that are current lack more utterances than may fail now."""
+    path = data.path / FAILED
+    failed = read_table(path) if path.exists() else {}
+    if len(failed) > allow_failures:
+        raise UserError(f"{data.path}/feats.scp lacks {len(failed)} utterances that failed (see {path}), "
+                        f"{allow_failures} may; mend them and make it anew with --overwrite, or --allow-failures more")

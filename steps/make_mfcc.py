@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""Write MFCCs of a data directory."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from pyspk.console import audio_options, feature_options, job_array_options, run
+
+
+@click.command()
+@job_array_options
+@audio_options
+@feature_options
+@click.option("--add-deltas", type=bool, default=False, show_default=True,
+              help="beside each cepstrum its first and second derivative, as Kaldi's add-deltas")
+@click.argument("data_dir", type=Path)
+@click.argument("log_dir", type=Path, required=False)
+@click.argument("ark_dir", type=Path, required=False)
+def main(nj, cmd, overwrite, job, config, compress, allow_failures, add_deltas, resample, channel, data_dir, log_dir,
+         ark_dir):
+    """Write DATA_DIR/feats.scp, utt2num_frames and frame_shift from wav.scp (and segments).
+
+    Logs go to LOG_DIR (DATA_DIR/log), archives to ARK_DIR (DATA_DIR/data).
+    """
+    from pyspk.datadir import DataDir
+    from pyspk.features import Mfcc, read_conf
+    from pyspk.features.make import make_feats
+    from pyspk.shards import Shards
+
+    conf = read_conf(config) if config else {}
+    mfcc, data = Mfcc(conf, add_deltas), DataDir(data_dir)
+    utts = list(data.utt2spk)
+    shards = Shards(f"raw_mfcc_{data.name}", ark_dir or data_dir / "data", log_dir or data_dir / "log",
+                    utts, min(nj, len(utts)), cmd)
+    settings = {"features": "mfcc", "conf": conf, "add_deltas": add_deltas, "compress": compress,
+                "resample": resample, "channel": channel}
+    make_feats(mfcc, settings, data, shards, job, overwrite, allow_failures, sys.argv)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,232 @@
+"""make_mfcc.py, apply_cmvn.py, failures that are allowed, and the disk space said before."""
+
+import logging
+import shutil
+from collections import namedtuple
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import RATE_HZ, voice, write_data_dir
+
+from pyspk.datadir import DataDir
+from pyspk.errors import UserError
+from pyspk.features import EnergyVad, Fbank, Mfcc, add_deltas, sliding_cmvn, utterance_cmvn
+from pyspk.features import space as space_module
+from pyspk.features.space import AudioAmount, audio_amount, check_space
+from pyspk.shards import Shards
+from pyspk.tables.archive import ArchiveReader, ArchiveWriter, read_scp
+
+
+@pytest.fixture
+def data_dir(tmp_path, recordings):
+    return write_data_dir(tmp_path / "train", recordings, ["s0", "s1"])
+
+
+def matrices(data_dir):
+    reader = ArchiveReader()
+    return {utt: reader.matrix(place) for utt, place in read_scp(data_dir / "feats.scp").items()}
+
+
+def replace_first(data_dir, *rxfilenames):
+    """Give the first utterances of wav.scp other recordings."""
+    lines = (data_dir / "wav.scp").read_text().splitlines()
+    for i, rxfilename in enumerate(rxfilenames):
+        lines[i] = f"{lines[i].split()[0]} {rxfilename}"
+    (data_dir / "wav.scp").write_text("".join(f"{line}\n" for line in lines))
+
+
+def test_make_mfcc_writes_cepstra_and_their_deltas_by_kaldis_conf(step, data_dir, tmp_path):
+    (tmp_path / "mfcc.conf").write_text("--sample-frequency=16000\n--num-mel-bins=30\n--num-ceps=20 # x-vectors\n"
+                                        "--low-freq=20\n--high-freq=7600\n--snip-edges=false\n")
+    said = step("make_mfcc.py", "--nj", 2, "--config", tmp_path / "mfcc.conf", "--compress", "false", "--add-deltas",
+                "true", data_dir, tmp_path / "logs", tmp_path / "arks").splitlines()
+    assert said[-1] == f"make_mfcc.py: wrote features of 12 utterances to {data_dir}/feats.scp"
+    assert said[1] == ("make_mfcc.py: 0.01 h of audio (by the headers of 12 of 12 recordings), about 2040 frames of "
+                       f"60 values: 0.5 MB in {tmp_path}/arks, {said[1].partition('arks, ')[2]}")      # 12 * 1.7 s
+    assert (tmp_path / "logs" / "raw_mfcc_train.2.log").exists()
+    assert (tmp_path / "arks" / "raw_mfcc_train.2.ark").exists()
+    conf = {"num-mel-bins": "30", "num-ceps": "20", "high-freq": "7600", "snip-edges": "false"}
+    wanted = add_deltas(Mfcc(conf)(voice(1, 4, 2.0).astype(np.float32)))
+    np.testing.assert_array_equal(matrices(data_dir)["s1-u4"], wanted)
+    assert wanted.shape == (200, 60) and Mfcc(conf, deltas=True).dim == 60
+    assert (data_dir / "utt2num_frames").read_text().splitlines()[10] == "s1-u4 200"
+
+    assert "feats.scp is current" in step("make_mfcc.py", "--config", tmp_path / "mfcc.conf", "--compress", "false",
+                                          "--add-deltas", "true", data_dir)
+    said = step("make_fbank.py", data_dir, code=1)
+    assert "features was mfcc, is None" in said
+
+
+def test_vad_takes_the_options_of_mfccs(step, data_dir, tmp_path):
+    (tmp_path / "mfcc.conf").write_text("--num-ceps=20\n--snip-edges=false\n")
+    step("compute_vad.py", "--nj", 1, "--mfcc-config", tmp_path / "mfcc.conf", data_dir)
+    samples = voice(1, 4, 2.0).astype(np.float32)
+    wanted = EnergyVad({})(Fbank({"snip-edges": "false"}).log_energy(samples))
+    got = ArchiveReader().vector(read_scp(data_dir / "vad.scp")["s1-u4"])
+    np.testing.assert_array_equal(got, wanted)
+    said = step("compute_vad.py", "--mfcc-config", "a", "--fbank-config", "b", data_dir, code=1)
+    assert "give one of them" in said
+
+
+def test_failures_that_are_allowed_are_listed_with_their_reasons(step, data_dir, tmp_path):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(RATE_HZ, np.int16), RATE_HZ)
+    soundfile.write(tmp_path / "short.wav", voice(0, 0, 0.02), RATE_HZ)
+    replace_first(data_dir, tmp_path / "silent.wav", tmp_path / "short.wav", tmp_path / "none.wav")
+    said = step("make_fbank.py", "--nj", 6, "--allow-failures", 2, data_dir, code=1)      # 2 and 1 in two jobs
+    assert "3 of 12 utterances failed (s0-u0, s0-u1, s0-u2), 2 may; " in said and "raw_fbank_train.*.log" in said
+    assert not (data_dir / "feats.scp").exists()
+    kept = data_dir / "data" / "raw_fbank_train.6.ark"
+    before = kept.stat().st_mtime_ns
+
+    soundfile.write(tmp_path / "none.wav", voice(0, 2, 1.6), RATE_HZ)                     # one is mended
+    said = step("make_fbank.py", "--nj", 6, "--allow-failures", 2, data_dir)
+    assert ("2 utterances failed (s0-u0, s0-u1) and are not in feats.scp, but still in utt2spk; their reasons are in "
+            f"{data_dir}/failed_utts. Take them out of every table with: steps/fix_data_dir.py {data_dir}") in said
+    assert kept.stat().st_mtime_ns == before                                              # what was whole stays
+    failed = (data_dir / "failed_utts").read_text().splitlines()
+    assert failed[0] == f"s0-u0 {tmp_path}/silent.wav: silent: all its samples are 0; leave it out"
+    assert failed[1].startswith("s0-u1 320 samples are shorter than one frame of 25 ms") and len(failed) == 2
+    assert list(matrices(data_dir)) == list(DataDir(data_dir).utt2spk)[2:]
+    assert len((data_dir / "utt2num_frames").read_text().splitlines()) == 10
+
+    said = step("make_fbank.py", "--nj", 6, data_dir, code=1)
+    assert f"feats.scp lacks 2 utterances that failed (see {data_dir}/failed_utts), 0 may; " in said
+    with pytest.raises(UserError, match=r"2 utterances of utt2spk are missing \(s0-u0, s0-u1\)"):
+        DataDir(data_dir).table("feats.scp")
+
+
+def failing(*bad):
+    def compute(key):
+        if key in bad:
+            raise UserError(f"{key} is bad")
+        return np.ones((3, 2), np.float32)
+    return compute
+
+
+def test_a_shard_with_failures_is_tried_again_and_forgets_them(tmp_path):
+    shards = Shards("x", tmp_path, tmp_path, ["a", "b", "c"], 1, "run.py")
+    with pytest.raises(UserError, match=r"2 of 3 utterances failed \(a, c\); each is named above"):
+        shards.write(1, failing("a", "c"), allow_failures=1)
+    assert not list(tmp_path.iterdir())
+    shards.write(1, failing("a", "c"), allow_failures=2)
+    assert list(read_scp(tmp_path / "x.1.scp")) == ["b"] and shards.failed() == {"a": "a is bad", "c": "c is bad"}
+    assert shards.size_bytes() == (tmp_path / "x.1.ark").stat().st_size
+    shards.write(1, failing())
+    assert list(read_scp(tmp_path / "x.1.scp")) == ["a", "b", "c"] and shards.failed() == {}
+
+
+def write_feats(data_dir, table, values):
+    with ArchiveWriter(data_dir / f"{table}.ark", data_dir / f"{table}.scp") as writer:
+        for utt, value in values.items():
+            writer.write(utt, value)
+
+
+@pytest.fixture
+def feats_dir(data_dir):
+    """Features of 400 to 411 frames and decisions for them; the second utterance has no voiced frame."""
+    rng = np.random.default_rng(6)
+    utts = DataDir(data_dir).utt2spk
+    feats = {utt: rng.normal(8, 2, (400 + i, 5)).astype(np.float32) for i, utt in enumerate(utts)}
+    vad = {utt: (rng.random(len(feat)) < 0.6).astype(np.float32) for utt, feat in feats.items()}
+    vad["s0-u1"][:] = 0
+    write_feats(data_dir, "feats", feats)
+    write_feats(data_dir, "vad", vad)
+    (data_dir / "text").write_text("".join(f"{utt} words\n" for utt in utts))
+    return data_dir
+
+
+def test_apply_cmvn_normalises_over_all_frames_and_keeps_the_voiced(step, feats_dir, tmp_path):
+    before, out = matrices(feats_dir), tmp_path / "egs"
+    options = ["--select-voiced", "true", "--compress", "false"]
+    said = step("apply_cmvn.py", "--nj", 2, *options, feats_dir, out)
+    assert said.splitlines()[-1] == f"apply_cmvn.py: wrote normalised features of 12 utterances to {out}/feats.scp"
+    after, vad = matrices(out), ArchiveReader().vector(read_scp(feats_dir / "vad.scp")["s1-u3"])
+    wanted = sliding_cmvn(before["s1-u3"], 300, center=True)[vad == 1]
+    np.testing.assert_array_equal(after["s1-u3"], wanted)
+    np.testing.assert_array_equal(after["s0-u1"], sliding_cmvn(before["s0-u1"], 300, center=True))
+    assert 'utterance "s0-u1" has no voiced frame; all' in (out / "log" / "cmvn_egs.1.log").read_text()
+    assert {path.name for path in out.iterdir()} == {
+        ".made", "data", "log", "feats.scp", "utt2num_frames", "utt2spk", "wav.scp", "text"}
+    assert f"s1-u3 {len(wanted)}" in (out / "utt2num_frames").read_text().splitlines()
+    assert DataDir(out).table("feats.scp") and (out / "text").read_text() == (feats_dir / "text").read_text()
+
+    assert "feats.scp is current" in step("apply_cmvn.py", *options, feats_dir, out)
+    said = step("apply_cmvn.py", *options, "--cmn-window", 600, feats_dir, out, code=1)
+    assert "cmn_window was 300, is 600; --overwrite makes it anew" in said
+
+
+def test_apply_cmvn_per_utterance_keeps_all_frames_and_their_decisions(step, feats_dir, tmp_path):
+    out = tmp_path / "norm"
+    step("apply_cmvn.py", "--nj", 1, "--sliding", "false", "--norm-vars", "true", "--compress", "false", feats_dir, out,
+         tmp_path / "logs", tmp_path / "arks")
+    np.testing.assert_array_equal(matrices(out)["s1-u3"], utterance_cmvn(matrices(feats_dir)["s1-u3"], norm_vars=True))
+    assert (out / "vad.scp").read_text() == (feats_dir / "vad.scp").read_text()
+    assert (tmp_path / "logs" / "cmvn_norm.1.log").exists() and (tmp_path / "arks" / "cmvn_norm.1.ark").exists()
+
+
+def test_apply_cmvn_names_what_does_not_fit(step, feats_dir, tmp_path):
+    assert "is DATA_DIR itself" in step("apply_cmvn.py", feats_dir, f"{feats_dir}/../train", code=1)
+    write_feats(feats_dir, "vad", {utt: np.ones(401, np.float32) for utt in DataDir(feats_dir).utt2spk})
+    step("apply_cmvn.py", "--nj", 1, "--select-voiced", "true", feats_dir, tmp_path / "out", code=1)
+    log = (tmp_path / "out" / "log" / "cmvn_out.1.log").read_text()
+    assert 'utterance "s0-u0": it has 400 frames, but 401 decisions in vad.scp; make vad.scp again' in log
+    assert "11 of 12 utterances failed" in log and not (tmp_path / "out" / "feats.scp").exists()
+    (feats_dir / "vad.scp").unlink()
+    said = step("apply_cmvn.py", "--select-voiced", "true", feats_dir, tmp_path / "other", code=1)
+    assert "vad.scp: no such file" in said
+
+
+def test_the_length_of_the_audio_is_taken_from_what_tells_it(data_dir, tmp_path):
+    def amount():
+        return audio_amount(DataDir(data_dir))
+
+    lengths = (1.2, 1.4, 1.6, 1.8, 2.0, 2.2)                             # of each of the two speakers
+    assert amount() == (pytest.approx(2 * sum(lengths)), 12, 0, "by the headers of 12 of 12 recordings")
+    replace_first(data_dir, "cat x.wav |", tmp_path / "none.wav")
+    got = amount()                                # a pipe has no header, and who is not there is said by the job
+    assert got[1:] == (11, 1, "by the headers of 10 of 11 recordings")
+    assert got.seconds == pytest.approx(11 / 10 * (20.4 - 1.2 - 1.4))
+    utts = list(DataDir(data_dir).utt2spk)
+    (data_dir / "reco2dur").write_text("".join(f"{utt} 2.5\n" for utt in utts))
+    assert amount() == (30.0, 12, 0, "by reco2dur")
+    (data_dir / "segments").write_text("".join(f"{utt} {utts[0]} 0.5 1.25\n" for utt in utts))
+    assert amount() == (9.0, 12, 0, "by segments")
+    (data_dir / "utt2dur").write_text("".join(f"{utt} 1.5\n" for utt in utts))
+    assert amount() == (18.0, 12, 0, "by utt2dur")
+    (data_dir / "utt2dur").write_text("s0-u0 1.5\ns0-u1 long\n")
+    with pytest.raises(UserError, match='utt2dur:2: "s0-u1 long" does not end with a number of seconds'):
+        amount()
+
+
+def test_of_many_recordings_a_sample_of_headers_is_read(data_dir, monkeypatch):
+    monkeypatch.setattr(space_module, "N_HEADERS", 5)
+    got = audio_amount(DataDir(data_dir))                                # every third: u0 and u3 of each speaker
+    assert got == (pytest.approx(12 * (1.2 + 1.8) / 2), 12, 0, "by the headers of 4 of 12 recordings")
+
+
+def test_a_disk_that_is_too_small_ends_it_before_it_begins(tmp_path, monkeypatch, caplog):
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(30e9))
+    caplog.set_level(logging.INFO, logger="pyspk")
+    amount = AudioAmount(1000 * 3600, 1000, 0, "by utt2dur")              # 360 million frames
+    check_space(tmp_path / "not" / "there", amount, 10, 80, compress=True)
+    assert ("1000.00 h of audio (by utt2dur), about 360000000 frames of 80 values: 28.8 GB in "
+            f"{tmp_path}/not/there, where 30.0 GB are free") in caplog.text
+    said = "the features need about 115.2 GB more, but 30.0 GB are free there; make room, use --compress true, or name"
+    with pytest.raises(UserError, match=said):
+        check_space(tmp_path, amount, 10, 80, compress=False)
+    check_space(tmp_path, amount, 10, 80, compress=False, there_bytes=90e9)        # an earlier run made most of it
+    with pytest.raises(UserError, match="make room, or name another folder as ARK_DIR"):
+        check_space(tmp_path, amount, 10, 160, compress=True)
+    check_space(tmp_path, AudioAmount(3600, 10, 5, "by the headers of 9 of 10 recordings"), 10, 80, True)
+    assert "and 5 utterances of unknown length" in caplog.text
+    check_space(tmp_path, AudioAmount(0, 0, 15, ""), 10, 80, True)
+    assert "disk space is not checked: the length of 15 recordings is not known before" in caplog.text
+
+
+def test_make_fbank_stops_when_the_disk_is_too_small(step, data_dir):
+    (data_dir / "utt2dur").write_text("".join(f"{utt} 1e15\n" for utt in DataDir(data_dir).utt2spk))
+    said = step("make_fbank.py", data_dir, code=1)
+    assert "error: " in said.splitlines()[-1] and "are free there; make room" in said.splitlines()[-1]
+    assert not (data_dir / "log").exists()
