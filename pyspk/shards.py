@@ -101,8 +101,9 @@ class Shards:
             table |= read_scp(self._paths(job)[1])
         failed = self.failed()
         if len(failed) > allow_failures or not table:
-            raise UserError(f"{len(failed)} of {len(self.keys)} utterances failed ({first_few(failed)}), "
-                            f"{allow_failures} may; {logs} name each with its reason")
+            limit = f"{allow_failures} may" if table else "and none is left"
+            raise UserError(f"{len(failed)} of {len(self.keys)} utterances failed ({first_few(failed)}), {limit}; "
+                            f"{logs} name each with its reason")
         if missing := [key for key in self.keys if key not in table and key not in failed]:
             raise UserError(f"{len(missing)} utterances are in no shard ({first_few(missing)}), although all jobs "
                             f"ended well: remove {self.folder}/{self.prefix}.*.scp and run again")

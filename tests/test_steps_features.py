@@ -96,6 +96,13 @@ def test_failures_that_are_allowed_are_listed_with_their_reasons(step, data_dir,
         DataDir(data_dir).table("feats.scp")
 
 
+def test_failures_of_all_leave_nothing_to_write(step, data_dir, tmp_path):
+    replace_first(data_dir, *[tmp_path / "none.wav"] * 12)
+    said = step("make_fbank.py", "--nj", 1, "--allow-failures", 99, data_dir, code=1)
+    assert "12 of 12 utterances failed (s0-u0, s0-u1, s0-u2, ...), and none is left; " in said
+    assert not (data_dir / "feats.scp").exists()
+
+
 def failing(*bad):
     def compute(key):
         if key in bad:

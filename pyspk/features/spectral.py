@@ -75,9 +75,11 @@ class _Spectral:
         online = self._online(self._options)
         online.accept_waveform(self.rate_hz, samples)
         online.input_finished()
-        if online.num_frames_ready == 0:
+        n_frames = online.num_frames_ready
+        if n_frames == 0:
             self._refuse(samples)
-        return np.stack([online.get_frame(i) for i in range(online.num_frames_ready)])
+        frames = np.concatenate([online.get_frame(i) for i in range(n_frames)])
+        return frames.reshape(n_frames, -1)                                             # (T, F)
 
     def _refuse(self, samples: np.ndarray) -> NoReturn:
         raise UserError(f"{len(samples)} samples are shorter than one frame of "
