@@ -1,5 +1,6 @@
 """Archives and specifiers: against kaldi-native-io, pydrobert-kaldi and kaldiio both ways, and with damaged files."""
 
+import contextlib
 import gzip
 import io
 import os
@@ -131,6 +132,14 @@ def test_compression_is_as_close_as_that_of_kaldi_native_io(tmp_path):
 def test_a_matrix_that_is_not_finite_is_not_compressed():
     with pytest.raises(UserError, match="not all values are finite"):
         encode(np.array([[1.0, np.nan]]), AUTOMATIC)
+
+
+def test_a_value_that_is_refused_leaves_the_archive_whole(tmp_path):
+    with ArchiveWriter(tmp_path / "a.ark", tmp_path / "a.scp", AUTOMATIC) as writer:
+        for value in (feats(), np.full((9, 2), np.inf), feats()):
+            with contextlib.suppress(UserError):
+                writer.write(f"u{np.isfinite(value).all():d}{writer._file.tell()}", value)
+    assert len(both(tmp_path / "a")) == 2
 
 
 def test_nothing_to_write_is_written_and_read(tmp_path):

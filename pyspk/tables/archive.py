@@ -184,12 +184,17 @@ class ArchiveWriter:
             write_lines(self._scp, self._lines)
 
     def write(self, key: str, value: np.ndarray) -> None:
-        """Append one matrix (T, F) or vector (D,). Raises ValueError for a key with white space or another shape."""
+        """Append one matrix (T, F) or vector (D,).
+
+        Raises ValueError for a key with white space or another shape, and UserError as encode does; nothing is written
+        then.
+        """
         if not key or key != "".join(key.split()) or value.ndim not in (1, 2):
             raise ValueError(f"cannot write {key!r} with shape {value.shape}")
+        content = text_of(value) if self._text else encode(value, self._compression_method)
         self._file.write(f"{key} ".encode())
         self._lines.append(f"{key} {self._ark}:{self._file.tell()}")
-        self._file.write(text_of(value) if self._text else encode(value, self._compression_method))
+        self._file.write(content)
 
 
 def read_vector(rxfilename: str | Path) -> np.ndarray:
