@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
-from pyspk.audio import utterance_reader
+from pyspk.augment.copies import augmented_reader
 from pyspk.console import audio_options, job_array_options, run
 from pyspk.datadir import DataDir
 from pyspk.errors import UserError
 from pyspk.features import EnergyVad, Fbank, Mfcc, read_conf
+from pyspk.features.make import AUDIO_TABLES
 from pyspk.shards import Shards
 from pyspk.tables.text import write_table
 
@@ -30,6 +31,8 @@ log = logging.getLogger("pyspk")
 def main(nj, cmd, overwrite, job, vad_config, fbank_config, mfcc_config, resample, channel, data_dir, log_dir, ark_dir):
     """Write DATA_DIR/vad.scp: Kaldi's energy VAD, on the log energy of each frame of the recordings.
 
+    Augmented copies (utt2aug) have the decisions of the clean recording, at the copy's speed.
+
     Logs go to LOG_DIR (DATA_DIR/log), archives to ARK_DIR (DATA_DIR/data).
     """
     if fbank_config and mfcc_config:
@@ -37,7 +40,7 @@ def main(nj, cmd, overwrite, job, vad_config, fbank_config, mfcc_config, resampl
     kind, config = ("mfcc", mfcc_config) if mfcc_config else ("fbank", fbank_config)
     vad_conf, conf = (read_conf(file) if file else {} for file in (vad_config, config))
     vad, feats, data = EnergyVad(vad_conf), (Mfcc if mfcc_config else Fbank)(conf), DataDir(data_dir)
-    utts, samples_of = list(data.utt2spk), utterance_reader(data, feats.rate_hz, resample, channel)
+    utts, samples_of = list(data.utt2spk), augmented_reader(data, feats.rate_hz, resample, channel, clean=True)
     shards = Shards(f"vad_{data.name}", ark_dir or data_dir / "data", log_dir or data_dir / "log",
                     utts, min(nj, len(utts)), cmd)
     if job is not None:
@@ -51,7 +54,8 @@ def main(nj, cmd, overwrite, job, vad_config, fbank_config, mfcc_config, resampl
 
     out = data_dir / "vad.scp"
     settings = {"vad": vad_conf, kind: conf, "resample": resample, "channel": channel}
-    table = shards.make(out, settings, data.inputs("utt2spk", "wav.scp", optional=["segments"]), overwrite, sys.argv)
+    inputs = data.inputs("utt2spk", "wav.scp", optional=AUDIO_TABLES)
+    table = shards.make(out, settings, inputs, overwrite, sys.argv)
     if table is None:
         return None
     write_table(out, table)

@@ -17,10 +17,11 @@ from pyspk.console import audio_options, feature_options, job_array_options, run
 @click.argument("log_dir", type=Path, required=False)
 @click.argument("ark_dir", type=Path, required=False)
 def main(nj, cmd, overwrite, job, config, compress, allow_failures, resample, channel, data_dir, log_dir, ark_dir):
-    """Write DATA_DIR/feats.scp, utt2num_frames and frame_shift from wav.scp (and segments).
+    """Write DATA_DIR/feats.scp, utt2num_frames and frame_shift from wav.scp (and segments, and utt2aug).
 
     Logs go to LOG_DIR (DATA_DIR/log), archives to ARK_DIR (DATA_DIR/data).
     """
+    from pyspk.augment.copies import augmented_reader
     from pyspk.datadir import DataDir
     from pyspk.features import Fbank, read_conf
     from pyspk.features.make import make_feats
@@ -32,7 +33,8 @@ def main(nj, cmd, overwrite, job, config, compress, allow_failures, resample, ch
     shards = Shards(f"raw_fbank_{data.name}", ark_dir or data_dir / "data", log_dir or data_dir / "log",
                     utts, min(nj, len(utts)), cmd)
     settings = {"conf": conf, "compress": compress, "resample": resample, "channel": channel}
-    make_feats(fbank, settings, data, shards, job, overwrite, allow_failures, sys.argv)
+    samples_of = augmented_reader(data, fbank.rate_hz, resample, channel)
+    make_feats(fbank, samples_of, settings, data, shards, job, overwrite, allow_failures, sys.argv)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,11 @@ from pyspk.console import audio_options, feature_options, job_array_options, run
 @click.argument("ark_dir", type=Path, required=False)
 def main(nj, cmd, overwrite, job, config, compress, allow_failures, add_deltas, resample, channel, data_dir, log_dir,
          ark_dir):
-    """Write DATA_DIR/feats.scp, utt2num_frames and frame_shift from wav.scp (and segments).
+    """Write DATA_DIR/feats.scp, utt2num_frames and frame_shift from wav.scp (and segments, and utt2aug).
 
     Logs go to LOG_DIR (DATA_DIR/log), archives to ARK_DIR (DATA_DIR/data).
     """
+    from pyspk.augment.copies import augmented_reader
     from pyspk.datadir import DataDir
     from pyspk.features import Mfcc, read_conf
     from pyspk.features.make import make_feats
@@ -36,7 +37,8 @@ def main(nj, cmd, overwrite, job, config, compress, allow_failures, add_deltas, 
                     utts, min(nj, len(utts)), cmd)
     settings = {"features": "mfcc", "conf": conf, "add_deltas": add_deltas, "compress": compress,
                 "resample": resample, "channel": channel}
-    make_feats(mfcc, settings, data, shards, job, overwrite, allow_failures, sys.argv)
+    samples_of = augmented_reader(data, mfcc.rate_hz, resample, channel)
+    make_feats(mfcc, samples_of, settings, data, shards, job, overwrite, allow_failures, sys.argv)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """What the steps that make features do alike: each job its share, and the tables of the data directory."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from pyspk.audio import utterance_reader
+import numpy as np
+
 from pyspk.datadir import DataDir
 from pyspk.errors import UserError, first_few
 from pyspk.features.space import audio_amount, check_space
@@ -15,22 +16,23 @@ from pyspk.tables.text import read_table, write_lines, write_table
 
 log = logging.getLogger("pyspk")
 FAILED = "failed_utts"
+AUDIO_TABLES = ["segments", "utt2aug", "augment.toml"]      # beside wav.scp, what the samples of an utterance rest on
 
 
-def make_feats(extract: Fbank | Mfcc, settings: Mapping[str, object], data: DataDir, shards: Shards, job: int | None,
-               overwrite: bool, allow_failures: int, argv: Sequence[str]) -> None:
+def make_feats(extract: Fbank | Mfcc, samples_of: Callable[[str], np.ndarray], settings: Mapping[str, object],
+               data: DataDir, shards: Shards, job: int | None, overwrite: bool, allow_failures: int,
+               argv: Sequence[str]) -> None:
     """Write feats.scp, utt2num_frames and frame_shift of `data`; with a `job`, nothing but that job's shard.
 
-    settings: what decides the content, "compress", "resample" and "channel" among it. Up to allow_failures utterances
-    that fail are left out of the tables, and listed with their reasons in failed_utts.
+    samples_of: utterance -> samples (S,) at extract.rate_hz. settings: what decides the content, "compress" among it.
+    Up to allow_failures utterances that fail are left out of the tables, and listed with their reasons in failed_utts.
     Raises what Shards.write and Shards.run raise, and UserError when the disk has not the space.
     """
     if job is not None:
-        samples_of = utterance_reader(data, extract.rate_hz, settings["resample"], settings["channel"])
         shards.write(job, lambda utt: extract(samples_of(utt), utt), settings["compress"], allow_failures)
         return
     out = data.path / "feats.scp"
-    inputs = data.inputs("utt2spk", "wav.scp", optional=["segments"])
+    inputs = data.inputs("utt2spk", "wav.scp", optional=AUDIO_TABLES)
     if shards.is_current(out, settings, inputs, overwrite):
         _check_failed(data, allow_failures)
         return

@@ -1,0 +1,107 @@
+"""A data directory of augmented copies: written as a list, and read straight from the source's recordings.
+
+utt2aug says of each utterance what is done to it (description.py), augment.toml where the recordings are that this
+takes. wav.scp and segments lead to the source's own recordings; the samples of a copy are made when they are read.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pyspk import audio
+from pyspk.augment.augmenter import Augmenter
+from pyspk.augment.config import load_config, to_toml
+from pyspk.augment.description import Augmentation, Speed, parse, to_text
+from pyspk.datadir import DataDir
+from pyspk.errors import UserError, first_few
+from pyspk.tables.text import read_table, write_lines, write_table
+
+LIST, CONFIG = "utt2aug", "augment.toml"
+FILES = ("wav.scp", "segments", "utt2spk", "spk2utt", CONFIG, LIST)      # all that write_copies may write
+
+
+class Copy(NamedTuple):
+    """An utterance of the source, whose copy it is, and what is done to it."""
+
+    source_utt: str
+    spk: str
+    augmentation: Augmentation
+
+
+def speed_name(name: str, factor: float) -> str:
+    """The utterance, or the speaker, that `name` becomes at another speed, as in Kaldi: sp0.9-NAME."""
+    return f"sp{factor:g}-{name}"
+
+
+def draw_copies(data: DataDir, augmenter: Augmenter, n_copies: int, seed: int,
+                include_source: bool = True) -> dict[str, Copy]:
+    """Utterance -> what it is: those of `data` and of each speed, and n_copies of all of these with noise or in a room.
+
+    include_source: the untouched utterances of `data` too. The copies of one utterance depend on its name and `seed`
+    alone, not on what else is in `data`. Raises UserError when two utterances would have one name, when `data` is
+    itself made of copies, when there is nothing to make, and what Augmenter.draw refuses.
+    """
+    speeds = augmenter.config.speeds
+    if data.has(LIST):
+        raise UserError(f"{data.path} has a {LIST}, so it is made of copies; augment what it was made from")
+    if not (n_copies or speeds):
+        raise UserError("no copies and no speeds: there is nothing to make")
+    copies: dict[str, Copy] = {}
+    clashes = []
+    for utt, spk in data.utt2spk.items():
+        for factor in (1.0, *speeds):
+            name, steps = (utt, ()) if factor == 1 else (speed_name(utt, factor), (Speed(factor),))
+            spk_now = spk if factor == 1 else speed_name(spk, factor)
+            new = {name: Copy(utt, spk_now, steps)} if steps or include_source else {}
+            for i in range(1, n_copies + 1):
+                rng = np.random.default_rng([seed, *f"{name}-aug{i}".encode()])
+                new[f"{name}-aug{i}"] = Copy(utt, spk_now, (*steps, *augmenter.draw(rng, clean=False)))
+            clashes += [name for name in new if name in copies or (name != utt and name in data.utt2spk)]
+            copies |= new
+    if clashes:
+        raise UserError(f"{data.path}/utt2spk: {len(clashes)} utterances are called as copies of others would be "
+                        f"({first_few(sorted(clashes))}); give them other names")
+    return copies
+
+
+def write_copies(data: DataDir, augmenter: Augmenter, copies: dict[str, Copy], folder: Path) -> None:
+    """Write FILES for `copies` of `data` into `folder`, utt2aug last; segments only where `data` has them."""
+    where = read_table(data.path / "segments") if data.has("segments") else data.table("wav.scp")
+    placed = {utt: where[copy.source_utt] for utt, copy in copies.items()}
+    if data.has("segments"):
+        write_table(folder / "wav.scp", read_table(data.path / "wav.scp"))
+        write_table(folder / "segments", placed)
+    else:
+        write_table(folder / "wav.scp", placed)
+    write_table(folder / "utt2spk", {utt: copy.spk for utt, copy in copies.items()})
+    write_table(folder / "spk2utt", {spk: " ".join(utts) for spk, utts in DataDir(folder).spk2utt.items()})
+    write_lines(folder / CONFIG, to_toml(augmenter.config))
+    write_table(folder / LIST, {utt: f"{copy.source_utt} {to_text(copy.augmentation)}" for utt, copy in copies.items()})
+
+
+def augmented_reader(data: DataDir, rate_hz: int, resample: bool = False, channel: str | int | None = None,
+                     clean: bool = False) -> Callable[[str], np.ndarray]:
+    """utterance -> its samples, (S,) float32, as audio.utterance_reader gives them, with what utt2aug says done to it.
+
+    clean: nothing added and no room, only the speed: as long as the copy, and what its voice activity is decided on. A
+    directory without utt2aug is read as it is. Errors are those of utterance_reader and of Augmenter.apply, and
+    UserError naming file and line for a line of utt2aug that says something else than description.py has.
+    """
+    read = audio.utterance_reader(data, rate_hz, resample, channel)
+    if not data.has(LIST):
+        return read
+    lines, augmenter = data.table(LIST), Augmenter(load_config(data.path / CONFIG), resample)
+
+    def read_augmented(utt: str) -> np.ndarray:
+        try:
+            steps = parse(lines[utt].partition(" ")[2])
+        except UserError as fault:
+            number = list(lines).index(utt) + 1
+            raise UserError(f"{data.path / LIST}:{number}: {fault}") from None
+        if clean:
+            steps = tuple(step for step in steps if isinstance(step, Speed))
+        return augmenter.apply(read(utt), rate_hz, steps)
+
+    return read_augmented
