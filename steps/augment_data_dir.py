@@ -17,6 +17,8 @@ log = logging.getLogger("pyspk")
 
 @click.command()
 @click.option("--config", type=Path, help="settings, a TOML file (conf/augment.toml)")
+@click.option("--root", type=Path, default=Path(),
+              help="where relative directories of the settings begin  [default: .]")
 @click.option("--copies", default=1, show_default=True, type=click.IntRange(0),
               help="of each utterance at each speed, so many with noise, music or babble, or in a room")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="of what the copies are")
@@ -24,7 +26,7 @@ log = logging.getLogger("pyspk")
 @click.option("--overwrite", is_flag=True, help="make anew what was made from other inputs or settings")
 @click.argument("src_data", type=Path)
 @click.argument("out_data", type=Path)
-def main(config, copies, seed, include_source, overwrite, src_data, out_data):
+def main(config, root, copies, seed, include_source, overwrite, src_data, out_data):
     """Write OUT_DATA: SRC_DATA's utterances and augmented copies of them, each said in full in OUT_DATA/utt2aug.
 
     Copies are called UTT-augN; at another speed utterances and speakers are new ones, sp0.9-UTT of sp0.9-SPK.
@@ -34,7 +36,7 @@ def main(config, copies, seed, include_source, overwrite, src_data, out_data):
     from pyspk.augment.config import load_config
     from pyspk.augment.copies import FILES, LIST, draw_copies, write_copies
 
-    settings, data = load_config(config), DataDir(src_data)
+    settings, data = load_config(config).below(root), DataDir(src_data)
     if out_data.resolve() == src_data.resolve():
         raise UserError(f"{out_data}: the copies need a directory of their own")
     inputs = data.inputs("utt2spk", "wav.scp", optional=["segments"])

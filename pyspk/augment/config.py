@@ -2,7 +2,7 @@
 
 import math
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from pyspk.augment.description import Speed
@@ -58,6 +58,11 @@ class AugmentConfig:
                  "different factors other than 1")
         for factor in self.speeds:
             Speed(factor)
+
+    def below(self, root: str | Path) -> "AugmentConfig":
+        """The same settings with the directories' relative paths counted from `root`."""
+        return replace(self, **{f"{kind}_dirs": tuple(str(Path(root) / folder) for folder in self.dirs(kind))
+                                for kind in KINDS})
 
     def probs(self) -> dict[str, float]:
         """How often each of KINDS comes."""

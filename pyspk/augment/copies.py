@@ -49,7 +49,7 @@ def draw_copies(data: DataDir, augmenter: Augmenter, n_copies: int, seed: int,
     if not (n_copies or speeds):
         raise UserError("no copies and no speeds: there is nothing to make")
     copies: dict[str, Copy] = {}
-    clashes = []
+    clashes: set[str] = set()
     for utt, spk in data.utt2spk.items():
         for factor in (1.0, *speeds):
             name, steps = (utt, ()) if factor == 1 else (speed_name(utt, factor), (Speed(factor),))
@@ -58,11 +58,11 @@ def draw_copies(data: DataDir, augmenter: Augmenter, n_copies: int, seed: int,
             for i in range(1, n_copies + 1):
                 rng = np.random.default_rng([seed, *f"{name}-aug{i}".encode()])
                 new[f"{name}-aug{i}"] = Copy(utt, spk_now, (*steps, *augmenter.draw(rng, clean=False)))
-            clashes += [name for name in new if name in copies or (name != utt and name in data.utt2spk)]
+            clashes |= {name for name in new if name in copies or (name != utt and name in data.utt2spk)}
             copies |= new
     if clashes:
-        raise UserError(f"{data.path}/utt2spk: {len(clashes)} utterances are called as copies of others would be "
-                        f"({first_few(sorted(clashes))}); give them other names")
+        raise UserError(f"{data.path}/utt2spk: two utterances each would be called {first_few(sorted(clashes))}; "
+                        "some are named as copies of others are, so give them other names")
     return copies
 
 
