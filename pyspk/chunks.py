@@ -41,7 +41,7 @@ class FeatureReader:
         """All voiced frames."""
         n_frames, voiced = self._voiced(utt)
         feats = _of(utt, self._archives.matrix, self._feats[utt])
-        return _centred(feats if voiced is None or len(voiced) == n_frames else feats[voiced])
+        return centred(feats if voiced is None or len(voiced) == n_frames else feats[voiced])
 
     def chunk(self, utt: str, n_frames: int, place: float) -> np.ndarray:
         """n_frames consecutive voiced frames; place in [0, 1) says where. A shorter utterance repeats from its start.
@@ -59,7 +59,7 @@ class FeatureReader:
             feats = _of(utt, self._archives.matrix, self._feats[utt], wanted[0], wanted[-1] + 1)[wanted - wanted[0]]
         if len(feats) < n_frames:
             feats = feats[np.arange(n_frames) % len(feats)]
-        return _centred(feats)
+        return centred(feats)
 
     def _voiced(self, utt: str) -> tuple[int, np.ndarray | None]:
         """(number of frames, positions of the voiced ones or None for all)."""
@@ -141,5 +141,6 @@ def _of(utt: str, read: Callable, *where):
         raise UserError(f'utterance "{utt}": {fault}') from None
 
 
-def _centred(feats: np.ndarray) -> np.ndarray:
+def centred(feats: np.ndarray) -> np.ndarray:
+    """Features (T, F) float32 less their mean over the frames."""
     return feats - feats.mean(axis=0, dtype=np.float64).astype(np.float32)
