@@ -12,7 +12,7 @@ from pyspk import audio
 from pyspk.augment.augmenter import Augmenter
 from pyspk.augment.copies import LIST, speed_name
 from pyspk.augment.description import Augmentation, Speed
-from pyspk.augment.sources import recording_seconds
+from pyspk.augment.sources import span_seconds
 from pyspk.chunks import centred
 from pyspk.datadir import DataDir
 from pyspk.errors import UserError
@@ -90,16 +90,10 @@ class WaveReader:
             raise UserError(f'utterance "{utt}" is not in wav.scp (or segments), nor one of these at another speed')
         return source, factor
 
-    def _seconds(self, source: str) -> float:
-        """Length of an utterance of the data directory, as it was spoken."""
-        rxfilename, start_s, end_s = self._spans[source]
-        seconds = recording_seconds(rxfilename)
-        return (seconds if end_s is None else min(end_s, seconds)) - (start_s or 0)
-
     def _voiced(self, utt: str) -> tuple[int, np.ndarray | None]:
         """(number of frames, positions of the voiced ones or None for all), at the speed of `utt`."""
         source, factor = self._source(utt)
-        seconds = self._seconds(source)
+        seconds = span_seconds(*self._spans[source])
         n_frames = self._n_frames(seconds / factor)
         if n_frames < 1:
             raise UserError(f'utterance "{utt}" has {seconds / factor:.3f} s, less than one frame; leave it out')
@@ -123,7 +117,7 @@ class WaveReader:
         """The frames `wanted` (increasing positions) of `utt`, (len(wanted), F), with `steps` done to their stretch."""
         (source, factor), rate_hz = self._source(utt), self._fbank.rate_hz
         rxfilename, begin_s, _ = self._spans[source]
-        seconds = self._seconds(source)
+        seconds = span_seconds(*self._spans[source])
         first = max(0, int(wanted[0]) - self._margin)
         last_sample = (int(wanted[-1]) + self._margin) * self._shift + self._length
         from_s = first * self._shift * factor / rate_hz                    # in the source, which goes at its own speed

@@ -13,7 +13,7 @@ import numpy as np
 from pyspk import audio
 from pyspk.augment.augmenter import Augmenter
 from pyspk.augment.config import load_config, to_toml
-from pyspk.augment.description import Augmentation, Speed, parse, to_text
+from pyspk.augment.description import Speed, parse, to_text
 from pyspk.datadir import DataDir
 from pyspk.errors import UserError, first_few
 from pyspk.tables.text import read_table, write_lines, write_table
@@ -23,11 +23,11 @@ FILES = ("wav.scp", "segments", "utt2spk", "spk2utt", CONFIG, LIST)      # all t
 
 
 class Copy(NamedTuple):
-    """An utterance of the source, whose copy it is, and what is done to it."""
+    """A copy of an utterance of the source, its speaker, and what is done to it: a text of description.py."""
 
     source_utt: str
     spk: str
-    augmentation: Augmentation
+    text: str      # millions of these are held at a time, and texts are the smallest
 
 
 def speed_name(name: str, factor: float) -> str:
@@ -54,10 +54,11 @@ def draw_copies(data: DataDir, augmenter: Augmenter, n_copies: int, seed: int,
         for factor in (1.0, *speeds):
             name, steps = (utt, ()) if factor == 1 else (speed_name(utt, factor), (Speed(factor),))
             spk_now = spk if factor == 1 else speed_name(spk, factor)
-            new = {name: Copy(utt, spk_now, steps)} if steps or include_source else {}
+            new = {name: Copy(utt, spk_now, to_text(steps))} if steps or include_source else {}
             for i in range(1, n_copies + 1):
                 rng = np.random.default_rng([seed, *f"{name}-aug{i}".encode()])
-                new[f"{name}-aug{i}"] = Copy(utt, spk_now, (*steps, *augmenter.draw(rng, clean=False)))
+                drawn = to_text((*steps, *augmenter.draw(rng, clean=False)))
+                new[f"{name}-aug{i}"] = Copy(utt, spk_now, drawn)
             clashes |= {name for name in new if name in copies or (name != utt and name in data.utt2spk)}
             copies |= new
     if clashes:
@@ -78,7 +79,7 @@ def write_copies(data: DataDir, augmenter: Augmenter, copies: dict[str, Copy], f
     write_table(folder / "utt2spk", {utt: copy.spk for utt, copy in copies.items()})
     write_table(folder / "spk2utt", {spk: " ".join(utts) for spk, utts in DataDir(folder).spk2utt.items()})
     write_lines(folder / CONFIG, to_toml(augmenter.config))
-    write_table(folder / LIST, {utt: f"{copy.source_utt} {to_text(copy.augmentation)}" for utt, copy in copies.items()})
+    write_table(folder / LIST, {utt: f"{copy.source_utt} {copy.text}" for utt, copy in copies.items()})
 
 
 def augmented_reader(data: DataDir, rate_hz: int, resample: bool = False, channel: str | int | None = None,

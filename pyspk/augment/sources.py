@@ -89,9 +89,7 @@ class Sources:
                         f"{', '.join(self._dirs) or f'any directory: {self._kind}_dirs is empty'}")
 
     def _seconds(self, id: str) -> float:
-        rxfilename, start_s, end_s = self._span(id)
-        seconds = recording_seconds(rxfilename)
-        return (seconds if end_s is None else min(end_s, seconds)) - (start_s or 0)
+        return span_seconds(*self._span(id))
 
     def _read(self, id: str, rate_hz: int, from_s: float | None = None, to_s: float | None = None) -> np.ndarray:
         """A recording, (S,) float32 at rate_hz, or the part of it between two times."""
@@ -102,8 +100,16 @@ class Sources:
         return audio.read_utterance(rxfilename, rate_hz, self._resample, 0, start_s, end_s)
 
 
-def recording_seconds(rxfilename: str) -> float:
-    """Length of a recording, from its header alone unless it is a pipe. Raises UserError as audio.load does."""
+def span_seconds(rxfilename: str, start_s: float | None, end_s: float | None) -> float:
+    """Length of a recording, or of the part of it that a segment is, in seconds.
+
+    From its header alone, unless it is a pipe. Raises UserError as audio.load does.
+    """
+    seconds = _recording_seconds(rxfilename)
+    return (seconds if end_s is None else min(end_s, seconds)) - (start_s or 0)
+
+
+def _recording_seconds(rxfilename: str) -> float:
     with contextlib.suppress(soundfile.LibsndfileError):      # what that is, load says in words
         if not rxfilename.rstrip().endswith("|"):
             info = soundfile.info(rxfilename)
