@@ -69,17 +69,20 @@ def draw_copies(data: DataDir, augmenter: Augmenter, n_copies: int, seed: int,
 
 def write_copies(data: DataDir, augmenter: Augmenter, copies: dict[str, Copy], folder: Path) -> None:
     """Write FILES for `copies` of `data` into `folder`, utt2aug last; segments only where `data` has them."""
-    where = read_table(data.path / "segments") if data.has("segments") else data.table("wav.scp")
-    placed = {utt: where[copy.source_utt] for utt, copy in copies.items()}
-    if data.has("segments"):
+    by_segments = data.has("segments")
+    where = read_table(data.path / "segments") if by_segments else data.table("wav.scp")
+    ordered = sorted(copies.items())      # lines are made one at a time: of millions of copies none is held twice
+    write_lines(folder / ("segments" if by_segments else "wav.scp"),
+                (f"{utt} {where[copy.source_utt]}" for utt, copy in ordered))
+    if by_segments:
         write_table(folder / "wav.scp", read_table(data.path / "wav.scp"))
-        write_table(folder / "segments", placed)
-    else:
-        write_table(folder / "wav.scp", placed)
-    write_table(folder / "utt2spk", {utt: copy.spk for utt, copy in copies.items()})
-    write_table(folder / "spk2utt", {spk: " ".join(utts) for spk, utts in DataDir(folder).spk2utt.items()})
+    write_lines(folder / "utt2spk", (f"{utt} {copy.spk}" for utt, copy in ordered))
+    spk2utt: dict[str, list[str]] = {}
+    for utt, copy in ordered:
+        spk2utt.setdefault(copy.spk, []).append(utt)
+    write_lines(folder / "spk2utt", (f"{spk} {' '.join(utts)}" for spk, utts in sorted(spk2utt.items())))
     write_lines(folder / CONFIG, to_toml(augmenter.config))
-    write_table(folder / LIST, {utt: f"{copy.source_utt} {copy.text}" for utt, copy in copies.items()})
+    write_lines(folder / LIST, (f"{utt} {copy.source_utt} {copy.text}" for utt, copy in ordered))
 
 
 def augmented_reader(data: DataDir, rate_hz: int, resample: bool = False, channel: str | int | None = None,
