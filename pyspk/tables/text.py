@@ -1,47 +1,110 @@
 """Text tables: one "key value" a line, keys unique and in LC_ALL=C order."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+from operator import lt
 from pathlib import Path
 
 from pyspk.errors import UserError
 from pyspk.tables.atomic import atomic_write
 
+_BLANKS = " \t"
+
+
+class Mend(Enum):
+    """What the command that mends a file does about a fault."""
+
+    MENDED = "does"                  # it does what one would do by hand
+    LEFT_OUT = "leaves it out"       # it can only leave out what the line is about
+    BY_HAND = ""                     # nothing: a person must decide
+
+
+class Faults:
+    """What is wrong with the file `path`, collected, so that a person sees all of it in one go.
+
+    fix: a command that mends some faults; listing: one that lists them all. They are named where they help.
+    """
+
+    def __init__(self, path: Path, fix: str = "", listing: str = ""):
+        self.path, self._fix, self._listing = path, fix, listing
+        self._found: list[tuple[float, Mend, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, line: int | None, what: str, by_hand: str, mend: Mend = Mend.MENDED) -> None:
+        """A fault: its line, None for the file as a whole; what is wrong; what to do by hand; what `fix` does."""
+        where = f"{self.path}:{line}" if line else f"{self.path}"
+        command = f" ({self._fix} {mend.value})" if self._fix and mend is not Mend.BY_HAND else ""
+        self._found.append((line or math.inf, mend, f"{where}: {what}; {by_hand}{command}"))
+
+    def lines(self, limit: int | None = None, mend: Mend | None = None) -> list[str]:
+        """A line for each of the first `limit` faults (of one kind), in the order of the file; not UTF-8: escaped."""
+        found = sorted((fault for fault in self._found if mend in (None, fault[1])), key=lambda fault: fault[0])
+        return [text.encode(errors="surrogateescape").decode(errors="backslashreplace") for _, _, text in found[:limit]]
+
+    def left_out(self) -> set[int]:
+        """The numbers of the lines that the mending command leaves out."""
+        return {int(line) for line, mend, _ in self._found if mend is Mend.LEFT_OUT and line < math.inf}
+
+    def refuse(self) -> None:
+        """Raise UserError with the first fault and the number of the others, if there are any."""
+        if not self._found:
+            return
+        more = f"; and {len(self) - 1} more" if len(self) > 1 else ""
+        listed = f", listed by: {self._listing}" if more and self._listing else ""
+        raise UserError(f"{self.lines(1)[0]}{more}{listed}")
+
 
 def read_table(path: str | Path, sorted_keys: bool = True, values: bool = True) -> dict[str, str]:
-    """The lines of `path` as key -> rest of the line, in file order.
+    """The lines of `path` as key -> rest of the line, in file order; arguments as of scan_table.
 
-    sorted_keys: require LC_ALL=C order (code point order of str is byte order of UTF-8, so str comparison does).
-    values: require something after the key.
-    Raises UserError naming file and line for a missing file, text that is not UTF-8, an empty line, a key that comes
-    twice, a key out of order, a missing value, a last line without its newline (a file cut short).
+    Raises UserError, naming file and line, for a missing file and for the first fault that scan_table finds.
     """
     path = Path(path)
-    text = read_text(path)
-    if text and not text.endswith("\n"):
-        raise UserError(f"{path}: the last line has no newline, so the file may be cut short; "
-                        "make it again, or add the newline")
-    table: dict[str, str] = {}
-    previous = None
-    for number, line in enumerate(text.split("\n")[:-1], start=1):
-        key, _, value = line.strip().partition(" ") if "\t" not in line else _split_any(line)
-        where = f"{path}:{number}"
-        if not key:
-            raise UserError(f"{where}: an empty line; remove it")
-        if values and not value:
-            raise UserError(f'{where}: "{key}" has no value; a line is "key value"')
-        if key in table:
-            raise UserError(f'{where}: "{key}" comes twice; keep one of them')
-        if sorted_keys and previous is not None and key < previous:
-            raise UserError(f'{where}: not sorted: "{key}" comes after "{previous}"; '
-                            f"mend it with: LC_ALL=C sort -o {path} {path}")
-        table[key] = value.strip()
-        previous = key
+    faults = Faults(path)
+    table = dict(zip(*scan_table(path, faults, sorted_keys, values), strict=True))
+    faults.refuse()
     return table
+
+
+def scan_table(path: Path, faults: Faults, sorted_keys: bool = True,
+               values: bool = True) -> tuple[list[str], list[str]]:
+    """(keys, rests of the lines), an entry for each line of `path`; an empty line has the key "".
+
+    sorted_keys: require LC_ALL=C order (code point order of str is byte order of UTF-8, so str comparison does).
+    values: require something after the key. Blanks and tabs separate.
+    Adds to `faults`: text that is not UTF-8 (its bytes come as surrogates), Windows line ends, a last line without its
+    newline (a file cut short), empty lines, missing values, keys that come twice or out of order.
+    Raises UserError when the file is missing or cannot be read.
+    """
+    keys, rests = [], []
+    for line in _lines(path, faults):
+        key, rest = _row(line)
+        keys.append(key)
+        rests.append(rest)
+    if not all(keys):
+        for number, key in enumerate(keys, start=1):
+            if not key:
+                faults.add(number, "an empty line", "remove it")
+    if values and not all(rests):
+        for number, (key, rest) in enumerate(zip(keys, rests, strict=True), start=1):
+            if key and not rest:
+                faults.add(number, f'"{key}" has no value; a line is "key value"', "correct it", Mend.LEFT_OUT)
+    if not all(map(lt, keys, keys[1:])):
+        _add_order_faults(path, keys, rests, faults, sorted_keys)
+    return keys, rests
 
 
 def write_table(path: str | Path, table: Mapping[str, object]) -> None:
     """Write `table` as "key value" lines in LC_ALL=C order, atomically."""
-    write_lines(path, (f"{key} {table[key]}" for key in sorted(table)))
+    write_lines(path, table_lines(table))
+
+
+def table_lines(table: Mapping[str, object]) -> Iterator[str]:
+    """The lines of `table` in LC_ALL=C order; a key without a value stands alone."""
+    return (f"{key} {table[key]}".rstrip() for key in sorted(table))
 
 
 def write_lines(path: str | Path, lines: Iterable[str]) -> None:
@@ -53,15 +116,64 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> None:
 def read_text(path: str | Path) -> str:
     """The text of a UTF-8 file. Raises UserError when it is missing, unreadable or not text."""
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        return read_bytes(path).decode().replace("\r\n", "\n")
     except UnicodeDecodeError as fault:
         raise UserError(f"{path}: not UTF-8 text (byte {fault.start}); is it a binary file?") from None
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a file. Raises UserError when it is missing or unreadable."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
     except OSError as fault:
         raise UserError(f"{path}: {fault.strerror}") from None
 
 
-def _split_any(line: str) -> tuple[str, str, str]:
-    key, *rest = line.split(None, 1)
-    return key, "", rest[0] if rest else ""
+def _lines(path: Path, faults: Faults) -> list[str]:
+    """The lines of the file without their ends; faults of the text itself are added."""
+    content = read_bytes(path)
+    try:
+        text, is_utf8 = content.decode(), True
+    except UnicodeDecodeError:
+        text, is_utf8 = content.decode(errors="surrogateescape"), False
+    if text and not text.endswith("\n"):
+        faults.add(text.count("\n") + 1, "the last line has no newline, so the file may be cut short",
+                   "make it again, or add the newline")
+        text += "\n"
+    if "\r" in text and (windows := text.count("\r\n")):      # one character is found ten times as fast as two
+        faults.add(text[:text.index("\r\n")].count("\n") + 1, f"Windows line ends (CR LF), {windows} of them",
+                   f"mend it with: sed -i 's/\\r$//' {path}")
+        text = text.replace("\r\n", "\n")
+    lines = text.split("\n")[:-1]
+    for number, line in enumerate(lines if not is_utf8 else [], start=1):
+        if any("\udc80" <= char <= "\udcff" for char in line):
+            faults.add(number, "not UTF-8 text", "is it a binary file? if not, convert it from what it is in: "
+                       "iconv -f LATIN1 -t UTF-8", Mend.BY_HAND)
+    return lines
+
+
+def _row(line: str) -> tuple[str, str]:
+    key, _, rest = line.strip(_BLANKS).partition(" ")
+    if "\t" in key:
+        key, _, start = key.partition("\t")
+        rest = f"{start} {rest}"
+    return key, rest.strip(_BLANKS)
+
+
+def _add_order_faults(path: Path, keys: list[str], rests: list[str], faults: Faults, sorted_keys: bool) -> None:
+    first: dict[str, int] = {}
+    previous = ""
+    for number, key in enumerate(keys, start=1):
+        if not key:
+            continue
+        if key in first:
+            other = rests[first[key] - 1] != rests[number - 1]
+            faults.add(number, f'"{key}" comes twice, first on line {first[key]}{" with another value" * other}',
+                       "keep one of them", Mend.BY_HAND if other else Mend.MENDED)
+        elif sorted_keys and key < previous:
+            faults.add(number, f'not sorted: "{key}" comes after "{previous}"',
+                       f"mend it with: LC_ALL=C sort -o {path} {path}")
+        first.setdefault(key, number)
+        previous = key
