@@ -1,0 +1,15 @@
+"""Kaldi data directories: read, checked, mended, and made into others.
+
+    layout.py      what each table is: its key, its values; every other module works from it
+    directory.py   DataDir, what the steps read; each table is checked when it is read
+    validate.py    all faults of all tables
+    fix.py         sorted, cleaned, and cut to what all tables share; what was there is kept
+    parts.py       directories of some of the utterances: written, and split evenly
+    subset.py      which utterances a subset has
+    combine.py     several directories as one
+"""
+
+from pyspk.datadir.directory import DataDir
+from pyspk.datadir.layout import MAX_OVERSHOOT_S
+
+__all__ = ["MAX_OVERSHOOT_S", "DataDir"]
