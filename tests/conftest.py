@@ -65,3 +65,11 @@ def write_data_dir(folder: Path, recordings: Path, speakers: list[str]) -> Path:
     (folder / "wav.scp").write_text("".join(f"{utt} {wav}\n" for utt, _, wav in utts))
     (folder / "utt2spk").write_text("".join(f"{utt} {spk}\n" for utt, spk, _ in utts))
     return folder
+
+
+def write_files(folder: Path, files: dict[str, str | bytes]) -> Path:
+    """`folder` with these files in it, name -> content."""
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder

@@ -27,7 +27,7 @@ def by_speaker(spk2utt: Mapping[str, Sequence[str]], n_parts: int) -> list[list[
         at += 1
         # A speaker at least must be left for each part that follows; the last part takes all.
         while at < len(speakers) - (n_parts - part - 1) and (
-                part == n_parts - 1 or abs(len(utts) + len(speakers[at]) - share) <= abs(len(utts) - share)):
+                part == n_parts - 1 or abs(len(utts) + len(speakers[at]) - share) < abs(len(utts) - share)):
             utts += speakers[at]
             at += 1
         parts.append(utts)
