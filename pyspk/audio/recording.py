@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from pyspk.audio.decoders import open_decoder
+from pyspk.datadir import MAX_OVERSHOOT_S
 from pyspk.errors import UserError
 
-# A segment may end this much after its recording and is then cut there, as by Kaldi's extract-segments.
-MAX_OVERSHOOT_S = 0.5
 _BLOCK = 1 << 16      # samples decoded at a time on the way to a part
 
 

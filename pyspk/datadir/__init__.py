@@ -4,8 +4,9 @@
     directory.py   DataDir, what the steps read; each table is checked when it is read
     validate.py    all faults of all tables
     fix.py         sorted, cleaned, and cut to what all tables share; what was there is kept
-    parts.py       directories of some of the utterances: written, and split evenly
+    parts.py       directories of some of the utterances of another, written
     subset.py      which utterances a subset has
+    split.py       which utterances each of N parts has
     combine.py     several directories as one
 """
 

@@ -11,6 +11,7 @@ from pyspk.datadir.layout import (
     WAV,
     check_segments,
     faults_of,
+    fix_command,
     parse_segment,
     scan,
     tables_in,
@@ -56,7 +57,7 @@ class DataDir:
         table, faults = self._read(name)
         faults.refuse()
         if table.keys() != self.utt2spk.keys():
-            raise UserError(_mismatch(self.path / name, table, self.utt2spk, f"fix_data_dir.py {self.path}"))
+            raise UserError(_mismatch(self.path / name, table, self.utt2spk, fix_command(self.path)))
         return table
 
     def utterances(self) -> dict[str, tuple[str, float | None, float | None]]:

@@ -104,9 +104,13 @@ def tables_in(path: Path) -> list[Table]:
 
 def faults_of(path: Path, name: str) -> Faults:
     """No faults yet, of the file `name` in the directory `path`, with the commands that list and mend them."""
-    quoted = shlex.quote(str(path))
     absent = [table.without for table in TABLES.values() if table.without and not (path / table.name).exists()]
-    return Faults(path / name, f"fix_data_dir.py {quoted}", " ".join(["validate_data_dir.py", *absent, quoted]))
+    return Faults(path / name, fix_command(path), shlex.join(["validate_data_dir.py", *absent, str(path)]))
+
+
+def fix_command(path: Path) -> str:
+    """What to type to have the directory `path` mended."""
+    return shlex.join(["fix_data_dir.py", str(path)])
 
 
 def scan(path: Path, table: Table, faults: Faults) -> tuple[list[str], list[str]]:

@@ -23,7 +23,6 @@ from pyspk.datadir.layout import (
     scan,
     tables_in,
 )
-from pyspk.errors import UserError
 from pyspk.tables.text import Faults, Mend, read_text
 
 
@@ -67,8 +66,6 @@ def require_valid(path: str | Path) -> None:
     """
     for faults in check(path, [table.without for table in TABLES.values()], spk_sorted=False):
         faults.refuse()
-    if not (Path(path) / UTT2SPK).stat().st_size:
-        raise UserError(f"{path}/{UTT2SPK}: empty")
 
 
 def _some(faults: Faults) -> list[Faults]:

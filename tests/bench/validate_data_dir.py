@@ -55,13 +55,16 @@ def make(folder: Path, n_utts: int, n_spk: int) -> None:
     (folder / "spk2gender").write_text("".join(f"id{s:05d} {'mf'[s % 2]}\n" for s in of_spk))
 
 
-def measure(command: list[str]) -> tuple[float, float]:
-    """(seconds, MiB of the peak) of a command that must end well. For a shell the peak is of its largest child."""
+def measure(command: list[str]) -> tuple[float, float, float]:
+    """(seconds, of the processor alone, MiB of the peak) of a command that must end well, all its children included.
+
+    The peak is that of the largest process.
+    """
     start_s = time.perf_counter()
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
-    return time.perf_counter() - start_s, usage.ru_maxrss / 1024
+    return time.perf_counter() - start_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 @click.command()
@@ -74,9 +77,10 @@ def main(n_utts, n_spk, repeats):
         make(Path(folder), n_utts, n_spk)
         turns = [(measure([*OURS, folder]), measure(["bash", "-c", SHELL, folder])) for _ in range(repeats)]
     ours, shell = (min(one) for one in zip(*turns, strict=True))
-    for name, (seconds, mib) in (("validate_data_dir.py", ours), ("sort, cut, cmp", shell)):
-        click.echo(f"{name:22}{seconds:8.2f} s {mib:9.1f} MiB")
-    click.echo(f"{'ratio':22}{ours[0] / shell[0]:8.2f} x {ours[1] / shell[1]:9.1f} x")
+    for name, (seconds, processor_s, mib) in (("validate_data_dir.py", ours), ("sort, cut, cmp", shell)):
+        click.echo(f"{name:22}{seconds:8.2f} s {processor_s:8.2f} s of processor {mib:8.1f} MiB")
+    wall, processor, memory = (one / other for one, other in zip(ours, shell, strict=True))
+    click.echo(f"{'ratio':22}{wall:8.2f} x {processor:8.2f} x {memory:20.2f} x")
 
 
 if __name__ == "__main__":
