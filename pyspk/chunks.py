@@ -18,18 +18,21 @@ from pyspk.tables.archive import ArchiveReader
 class FeatureReader:
     """Reads the voiced frames of utterances, (T, F) float32, with the mean over the frames read subtracted.
 
-    feats, vad: utterance -> rxfilename; without vad every frame counts as voiced. `dim` is F, the same for all.
+    feats, vad: utterance -> rxfilename; without vad every frame counts as voiced. utt2spk: their speakers, for who asks
+    for them. `dim` is F, the same for all.
     """
 
-    def __init__(self, feats: Mapping[str, str], vad: Mapping[str, str] | None = None):
+    def __init__(self, feats: Mapping[str, str], vad: Mapping[str, str] | None = None,
+                 utt2spk: Mapping[str, str] | None = None):
         self._feats, self._vad = feats, vad
+        self.utt2spk = utt2spk or {}
         self._archives = ArchiveReader()
         self.dim = self._archives.shape(next(iter(feats.values())))[1]
 
     @classmethod
     def from_data_dir(cls, data: DataDir) -> "FeatureReader":
         """Of feats.scp and, where it exists, vad.scp."""
-        return cls(data.table("feats.scp"), data.table("vad.scp") if data.has("vad.scp") else None)
+        return cls(data.table("feats.scp"), data.table("vad.scp") if data.has("vad.scp") else None, data.utt2spk)
 
     def __getstate__(self) -> tuple:
         return self._feats, self._vad      # a worker process maps the archives for itself

@@ -34,16 +34,14 @@ def main(config, root, copies, seed, include_source, overwrite, src_data, out_da
     """
     from pyspk.augment.augmenter import Augmenter
     from pyspk.augment.config import load_config
-    from pyspk.augment.copies import FILES, LIST, draw_copies, write_copies
+    from pyspk.augment.copies import FILES, LIST, draw_copies, noise_inputs, write_copies
 
     settings, data = load_config(config).below(root), DataDir(src_data)
     if out_data.resolve() == src_data.resolve():
         raise UserError(f"{out_data}: the copies need a directory of their own")
     inputs = data.inputs("utt2spk", "wav.scp", optional=["segments"])
-    for kind, prob in settings.probs().items():
-        for folder in settings.dirs(kind) if prob and copies else ():
-            noises = DataDir(folder).inputs("utt2spk", "wav.scp", optional=["segments"])
-            inputs |= {f"{kind} {folder}/{path.name}": path for path in noises.values()}
+    if copies:
+        inputs |= noise_inputs(settings)
     out = out_data / LIST
     decided = {**asdict(settings), "copies": copies, "seed": seed, "include-source": include_source}
     if begin(out, decided, inputs, overwrite, parts=[out_data / name for name in FILES[:-1]]) is State.CURRENT:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
-from pyspk.console import follow, run
+from pyspk.console import audio_options, follow, run
 from pyspk.datadir import DataDir
+from pyspk.errors import UserError
 from pyspk.jobs import JOB, find_program, run_array
 from pyspk.tables.records import State, begin
 
@@ -21,13 +22,20 @@ log = logging.getLogger("pyspk")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="one setting over the file's; repeatable")
 @click.option("--init-model", type=Path, metavar="MODEL_DIR", help="begin with the network of a model folder: one "
               "trained before, or one that import_checkpoint.py wrote")
+@click.option("--fbank-config", type=Path, help="train from the recordings (wav.scp): features are computed with these "
+              "options, in Kaldi's format, as training asks for them")
+@click.option("--augment-config", type=Path, help="and each chunk is augmented anew; settings, a TOML file")
+@click.option("--augment-root", type=Path, default=Path(),
+              help="where relative directories of the --augment-config begin  [default: .]")
+@audio_options
 @click.option("--cmd", help="job runner; the log is EXP_DIR/log/train.log (default: train right here)")
 @click.option("--begun", is_flag=True, hidden=True, help="the step that started this one has checked what is there")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--overwrite", is_flag=True, help="start anew what was trained on other data or with other settings")
 @click.argument("train_data", type=Path)
 @click.argument("exp_dir", type=Path)
-def main(config, overrides, init_model, cmd, begun, device, overwrite, train_data, exp_dir):
+def main(config, overrides, init_model, fbank_config, augment_config, augment_root, resample, channel, cmd, begun,
+         device, overwrite, train_data, exp_dir):
     """Train on TRAIN_DATA (feats.scp, utt2spk, and vad.scp if it is there) and write EXP_DIR/final.pt.
 
     A run that was stopped goes on after its last whole epoch.
@@ -35,34 +43,63 @@ def main(config, overrides, init_model, cmd, begun, device, overwrite, train_dat
     from pyspk.training.config import load_config
 
     settings, data = load_config(config, overrides), DataDir(train_data)
+    if fbank_config:
+        reader, more_settings, inputs = from_recordings(data, fbank_config, augment_config, augment_root, resample,
+                                                        channel)
+    elif augment_config:
+        raise UserError("--augment-config needs --fbank-config: features that are made already are not augmented; "
+                        "augment_data_dir.py makes copies to train on")
+    else:
+        reader, more_settings, inputs = from_features(data)
     out = exp_dir / "final.pt"
-    data.table("feats.scp")
-    inputs = data.inputs("utt2spk", "feats.scp", optional=["vad.scp"])
     if init_model:
-        from pyspk.chunks import FeatureReader
         from pyspk.model import load_to_start
-        load_to_start(settings.net_settings(FeatureReader.from_data_dir(data).dim), init_model)
+        load_to_start(settings.net_settings(reader.dim), init_model)
         inputs["init-model"] = init_model / "final.pt"
-    if cmd:
+    if cmd and not begun:
         find_program(cmd.split())
     else:
         from pyspk.model import choose_device
         torch_device = choose_device(device)
     # From here on old files may go: what can be found wrong beforehand has been.
-    if not begun and begin(out, asdict(settings), inputs, overwrite,
+    if not begun and begin(out, asdict(settings) | more_settings, inputs, overwrite,
                            parts=[exp_dir / "last.pt"]) is State.CURRENT:
         return log.info("%s is current", out)
-    if cmd:
-        argv = [sys.argv[0], *(["--config", str(config)] if config else []), *(f"--set={one}" for one in overrides),
-                *(["--init-model", str(init_model)] if init_model else []), "--device", device, "--begun",
-                str(train_data), str(exp_dir)]
+    if cmd and not begun:
         with follow(exp_dir / "log" / "train.log", ": epoch "):
-            return run_array(cmd.split(), 1, exp_dir / "log" / "train.log", argv, JOB)
+            return run_array(cmd.split(), 1, exp_dir / "log" / "train.log", [sys.argv[0], "--begun", *sys.argv[1:]],
+                             JOB)
 
     from pyspk.training.loop import train
 
-    train(settings, data, exp_dir, torch_device, init_model)
+    train(settings, data, exp_dir, torch_device, init_model, reader)
     return log.info("wrote the network to %s", out)
+
+
+def from_features(data):
+    """(reader of feats.scp, settings that it adds to the record, its input files)."""
+    from pyspk.chunks import FeatureReader
+
+    return FeatureReader.from_data_dir(data), {}, data.inputs("utt2spk", "feats.scp", optional=["vad.scp"])
+
+
+def from_recordings(data, fbank_config, augment_config, augment_root, resample, channel):
+    """(reader of the recordings, settings that it adds to the record, its input files)."""
+    from pyspk.augment.augmenter import Augmenter
+    from pyspk.augment.config import load_config
+    from pyspk.augment.copies import noise_inputs
+    from pyspk.features import read_conf
+    from pyspk.waves import WaveReader
+
+    conf = read_conf(fbank_config)
+    settings = {"fbank": conf, "resample": resample, "channel": channel}
+    inputs = data.inputs("utt2spk", "wav.scp", optional=["segments", "vad.scp"])
+    augmenter = None
+    if augment_config:
+        augment = load_config(augment_config).below(augment_root)
+        augmenter, settings["augment"] = Augmenter(augment, resample), asdict(augment)
+        inputs |= noise_inputs(augment)
+    return WaveReader(data, conf, augmenter, resample, channel), settings, inputs
 
 
 if __name__ == "__main__":

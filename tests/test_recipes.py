@@ -36,7 +36,7 @@ def recipe(script, *arguments, code=0):
     (["--subtract-mean", "maybe"], '--subtract-mean takes true or false, not "maybe"'),
     (["--overwrite", "yes"], '--overwrite takes true or false, not "yes"'),
     (["stray"], 'unexpected argument "stray"'),
-    (["--stage", "0"], "this recipe fetches no corpus: give it data directories"),
+    (["--stage", "0"], "this recipe needs a corpus: give it VoxCeleb (--data-root DIR)"),
     (["--stage", "2"], "data/train/wav.scp, which stage 1 makes: run it with --stage 1"),
     (["--stage", "3"], "data/train/feats.scp, which stage 2 makes: run it with --stage 2"),
     (["--stage", "4"], "exp/resnet34p/final.pt, which stage 3 makes: run it with --stage 3"),

@@ -277,3 +277,27 @@ def test_utterances_are_shared_out_evenly():
     assert by_utterance(list("abcdefg"), 3) == [["a", "b"], ["c", "d"], ["e", "f", "g"]]
     with pytest.raises(UserError, match="2 utterances cannot make 3 parts"):
         by_utterance(["a", "b"], 3)
+
+
+def test_augmented_copies_stay_copies(step, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    clean = {"utt2spk": "a-1 a\nb-1 b\n", "wav.scp": "a-1 1.wav\nb-1 2.wav\n"}
+    copies = {"utt2spk": "a-1-aug1 a\nb-1-aug1 b\n", "wav.scp": "a-1-aug1 1.wav\nb-1-aug1 2.wav\n",
+              "utt2aug": "a-1-aug1 a-1 reverb id=r\nb-1-aug1 b-1 reverb id=r\n", "augment.toml": "noise_prob = 0.0\n"}
+    write_files(tmp_path / "clean", clean)
+    write_files(tmp_path / "copies", copies)
+    step("subset_data_dir.py", "--first", "copies", 1, "one")
+    assert (tmp_path / "one/utt2aug").read_text() == "a-1-aug1 a-1 reverb id=r\n"
+    assert (tmp_path / "one/augment.toml").read_text() == "noise_prob = 0.0\n"
+    said = step("combine_data_dir.py", "all", "clean", "copies", code=1)
+    assert "copies/utt2aug: without it these copies would be read as what they are copies of; make the features" in said
+    for name, tables in (("clean", clean), ("copies", copies)):
+        feats = "".join(f"{line.split()[0]} f.ark:3\n" for line in tables["utt2spk"].splitlines())
+        write_files(tmp_path / name, {"feats.scp": feats})
+    assert "utt2aug is left out: clean has none" in step("combine_data_dir.py", "all", "clean", "copies")
+    assert not (tmp_path / "all/utt2aug").exists() and not (tmp_path / "all/augment.toml").exists()
+    write_files(tmp_path / "others", {name: text.replace("-aug1", "-aug2").replace("0.0", "0.1") for name, text in
+                                      {**copies, "feats.scp": "a-1-aug1 f.ark:3\nb-1-aug1 f.ark:3\n"}.items()})
+    said = step("combine_data_dir.py", "both", "copies", "others", code=1)
+    assert "others/augment.toml: not the same as copies/augment.toml; copies made with different settings" in said
+    step("combine_data_dir.py", "--skip", "utt2aug", "both", "copies", "others")

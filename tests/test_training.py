@@ -16,6 +16,7 @@ from pyspk.tables.archive import ArchiveWriter
 from pyspk.training import loop
 from pyspk.training.config import TrainConfig, load_config, to_toml
 from pyspk.training.schedule import Schedule
+from pyspk.training.split import split_speakers
 
 SMALL = TrainConfig(depth=18, channels=2, emb_dim=8, lr=0.1, chunk_frames=20, batch_size=8, n_epochs=3, warmup_epochs=1,
                     margin_start_epoch=0, margin_full_epoch=2, valid_speakers=2)
@@ -75,7 +76,7 @@ def test_training_learns_to_tell_held_out_speakers_apart(data, tmp_path):
 
 
 def test_held_out_speakers_are_in_no_batch(data):
-    split = loop.split_speakers(data, SMALL)
+    split = split_speakers(data.utt2spk, SMALL, data.path)
     assert list(split.valid) == ["s2", "s6"]                           # of 8, at (0 + .5) * 4 and (1 + .5) * 4
     assert split.spk2id == {"s0": 0, "s1": 1, "s3": 2, "s4": 3, "s5": 4, "s7": 5}
     assert not {utt.split("-")[0] for utt in split.utts} & set(split.valid)
@@ -87,12 +88,24 @@ def test_held_out_speakers_are_in_no_batch(data):
 def test_how_many_speakers_are_held_out(tmp_path, n_spk, valid, held_out):
     (tmp_path / "utt2spk").write_text("".join(f"{spk:04}-{utt} {spk:04}\n" for spk in range(n_spk) for utt in "ab"))
     config = TrainConfig(**{**vars(SMALL), "valid_speakers": valid})
-    assert len(loop.split_speakers(DataDir(tmp_path), config).valid) == held_out
+    assert len(split_speakers(DataDir(tmp_path).utt2spk, config, tmp_path).valid) == held_out
+
+
+def test_copies_of_a_held_out_speaker_are_held_out_and_none_is_validated_on(tmp_path):
+    utt2spk = {}
+    for name in ("", "sp0.9-", "sp1.1-"):
+        for spk in ("a", "b", "c", "d"):
+            utt2spk |= {f"{name}{spk}-{utt}": f"{name}{spk}" for utt in ("1", "1-aug1", "2", "2-aug1")}
+    utt2spk |= {"sp2-e-1": "sp2-e"}                                    # looks like a copy, but of nobody
+    split = split_speakers(utt2spk, TrainConfig(**{**vars(SMALL), "valid_speakers": 2}), tmp_path)
+    assert split.valid == {"b": ["b-1", "b-2"], "d": ["d-1", "d-2"]}   # of a, b, c, d, sp2-e, at 1.25 and 3.75
+    assert list(split.spk2id) == ["a", "c", "sp0.9-a", "sp0.9-c", "sp1.1-a", "sp1.1-c", "sp2-e"]
+    assert len(split.utts) == 2 * 3 * 4 + 1
 
 
 def test_too_few_speakers_are_refused(data):
     with pytest.raises(UserError, match="8 speakers, of which 7 are held out"):
-        loop.split_speakers(data, TrainConfig(**{**vars(SMALL), "valid_speakers": 7}))
+        split_speakers(data.utt2spk, TrainConfig(**{**vars(SMALL), "valid_speakers": 7}), data.path)
 
 
 def test_no_weight_decay_on_slopes_biases_and_normalisation(data):

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Speaker verification in stages, from audio to scores. Every stage goes on from what is there.
 #
+#   ./run.sh --data-root DIR                   # DIR/{voxceleb1,voxceleb2,musan,RIRS_NOISES}, as they unpack
 #   ./run.sh --stage 3 --stop-stage 5 --train-data DIR --eval-data DIR --trials FILE    # on Kaldi data you have
 #   ./run.sh --stage 3 --exp small --train-opts "--set depth=18 --set channels=16"      # another experiment
 #   ./run.sh --help                                                                     # all options
@@ -12,6 +13,8 @@ stop_stage=5
 nj=$(nproc)
 exp=resnet34p
 work_dir=$recipe
+data_root=
+trial_list=veri_test2.txt
 corpus=
 corpus_dir=
 eval_speakers=
@@ -21,6 +24,8 @@ trials=
 fbank_config=$recipe/conf/fbank.conf
 vad_config=$recipe/conf/vad.conf
 audio_opts=
+augment_config=
+online=false
 train_config=$recipe/conf/resnet34p.toml
 train_opts=
 subtract_mean=true
@@ -34,6 +39,8 @@ overwrite=false
 help_message="usage: ${0##*/} [options]   (defaults in brackets)
   --stage N --stop-stage M   run stages N to M: 0 fetch the corpus, 1 data directories and trials, 2 features,
                              3 train, 4 embeddings, 5 scores and metrics   ($stage, $stop_stage)
+  --data-root DIR            voxceleb1/, voxceleb2/, musan/ and RIRS_NOISES/ as they unpack
+  --trial-list NAME          of voxceleb1/: veri_test2.txt (O), list_test_all2.txt (E), list_test_hard2.txt (H)   ($trial_list)
   --train-data DIR --eval-data DIR --trials FILE
                              Kaldi data directories and a trial list that exist already
   --corpus-dir DIR           your own recordings, DIR/SPEAKER/**/*.{wav,flac,ogg,opus,mp3} (egs/mini/run.sh)
@@ -41,6 +48,8 @@ help_message="usage: ${0##*/} [options]   (defaults in brackets)
   --work-dir DIR             where data/ and exp/ are written
   --exp NAME                 name of the experiment, exp/NAME
   --train-config FILE.toml --train-opts \"--set key=value ...\"
+  --augment-config FILE      train on augmented copies too; with --data-root conf/augment.toml, \"none\" for none
+  --online true              no copies: features, augmented anew for each chunk, are computed while training
   --fbank-config FILE --vad-config FILE --audio-opts \"--resample true ...\"
   --nj N --train-cmd CMD --cuda-cmd CMD
                              parallel jobs and their runner: run.py, or Kaldi's queue.pl, slurm.pl   ($nj, $train_cmd)
@@ -50,32 +59,45 @@ help_message="usage: ${0##*/} [options]   (defaults in brackets)
   --overwrite true           make anew what was made from other inputs or settings
   --config FILE              any of these, NAME=VALUE a line"
 # shellcheck disable=SC2034    # read by parse_options.sh
-options="stage stop_stage nj exp work_dir corpus corpus_dir eval_speakers train_data eval_data trials fbank_config
-         vad_config audio_opts train_config train_opts subtract_mean top_n device overwrite train_cmd cuda_cmd"
+options="stage stop_stage nj exp work_dir data_root trial_list corpus corpus_dir eval_speakers train_data eval_data
+         trials fbank_config vad_config audio_opts augment_config online train_config train_opts subtract_mean top_n device
+         overwrite train_cmd cuda_cmd"
 # shellcheck source=steps/parse_options.sh
 . parse_options.sh
 # shellcheck source=steps/stages.sh
 . stages.sh
 [ $# -eq 0 ] || stages_fail "unexpected argument \"$1\"; everything is given by --options (see --help)"
 
-for given in train_data eval_data trials eval_speakers fbank_config vad_config train_config; do
+if [ -n "$data_root" ]; then
+  corpus=$recipe/corpus.sh corpus_dir=$data_root eval_speakers=   # the trial list says who is evaluated
+  augment_config=${augment_config:-$recipe/conf/augment.toml}
+fi
+[ "$augment_config" != none ] || augment_config=
+for given in data_root augment_config train_data eval_data trials eval_speakers fbank_config vad_config train_config; do
   [ -z "${!given}" ] || [ -e "${!given}" ] || stages_fail "--${given//_/-} ${!given}: no such file or folder"
 done
 need_packages click kaldi_native_fbank numpy scipy soundfile soxr torch tqdm
 
+read -ra audio_opts <<< "${audio_opts//$'\n'/ }"
 exp=$work_dir/exp/$exp
 train_data=${train_data:-$work_dir/data/train}
 eval_data=${eval_data:-$work_dir/data/eval}
 trials=${trials:-$work_dir/data/trials/eval}
+train_all=$train_data copies='' on_the_fly=()
+if [ "$online" = true ]; then
+  on_the_fly=(--fbank-config "$fbank_config" ${augment_config:+--augment-config "$augment_config"}
+              --augment-root "$work_dir" "${audio_opts[@]}")
+elif [ -n "$augment_config" ]; then
+  copies=$work_dir/data/$(basename "$train_data")_copies train_all=$work_dir/data/$(basename "$train_data")_all
+fi
 train_xvectors=$exp/xvectors_$(basename "$train_data")
 eval_xvectors=$exp/xvectors_$(basename "$eval_data")
 scores=$exp/scores/$(basename "$trials")
 mean=(); [ "$subtract_mean" = false ] || mean=(--subtract-mean "$train_xvectors/mean.vec")
 again=(); [ "$overwrite" = false ] || again=(--overwrite)
-read -ra audio_opts <<< "${audio_opts//$'\n'/ }"
 read -ra train_opts <<< "${train_opts//$'\n'/ }"
-no_corpus="this recipe fetches no corpus: give it data directories (--stage 2 --train-data DIR --eval-data DIR \
---trials FILE), or recordings to egs/mini/run.sh --corpus-dir DIR"
+no_corpus="this recipe needs a corpus: give it VoxCeleb (--data-root DIR), data directories (--stage 2 --train-data DIR \
+--eval-data DIR --trials FILE), or recordings to egs/mini/run.sh --corpus-dir DIR"
 [ "$train_xvectors" != "$eval_xvectors" ] ||
   stages_fail "--train-data and --eval-data are both called $(basename "$train_data"); name one of them otherwise"
 
@@ -89,28 +111,35 @@ fi
 #   writes  data/{train,eval}/{wav.scp,utt2spk,...}, data/trials/eval
 if stage_on 1 "make data directories and trials"; then
   [ -n "$corpus" ] || stages_fail "$no_corpus"
-  "$corpus" prepare "$corpus_dir" "$work_dir/data" "$eval_speakers" "${again[@]}"
+  "$corpus" prepare "$corpus_dir" "$work_dir/data" "${data_root:+$trial_list}$eval_speakers" "${again[@]}"
 fi
 
-# Stage 2: features and voice activity.
-#   reads   data/{train,eval}/{wav.scp,utt2spk}, conf/{fbank,vad}.conf
-#   writes  data/{train,eval}/{feats.scp,vad.scp,utt2num_frames}
+# Stage 2: features and voice activity; with --augment-config of augmented copies too, and all to train on.
+#   reads   data/{train,eval}/{wav.scp,utt2spk}, conf/{fbank,vad}.conf, conf/augment.toml, data/{musan_*,rirs_*}
+#   writes  data/{train,eval}/{feats.scp,vad.scp,utt2num_frames}, data/{train_copies,train_all}
 if stage_on 2 "make features"; then
   need 1 "$train_data/wav.scp" "$eval_data/wav.scp"
-  for data in "$train_data" "$eval_data"; do
+  sets=("$train_data" "$eval_data")
+  if [ -n "$copies" ]; then
+    augment_data_dir.py --config "$augment_config" --root "$work_dir" --include-source false "${again[@]}" \
+      "$train_data" "$copies"
+    sets+=("$copies")
+  fi
+  for data in "${sets[@]}"; do
     make_fbank.py --nj "$nj" --cmd "$train_cmd" --config "$fbank_config" "${audio_opts[@]}" "${again[@]}" "$data"
     compute_vad.py --nj "$nj" --cmd "$train_cmd" --vad-config "$vad_config" --fbank-config "$fbank_config" \
       "${audio_opts[@]}" "${again[@]}" "$data"
   done
+  [ -z "$copies" ] || combine_data_dir.py "${again[@]}" "$train_all" "$train_data" "$copies"
 fi
 
 # Stage 3: train the speaker network.
-#   reads   data/train/{feats.scp,utt2spk} and vad.scp if it is there, conf/*.toml
+#   reads   data/train/{feats.scp,utt2spk} (of train_all, where there are copies), vad.scp if it is there, conf/*.toml
 #   writes  exp/NAME/{config.toml,spk2id,last.pt,final.pt,log/}
 if stage_on 3 "train the speaker network"; then
-  need 2 "$train_data/feats.scp"
-  train.py --cmd "$cuda_cmd" --config "$train_config" "${train_opts[@]}" --device "$device" "${again[@]}" \
-    "$train_data" "$exp"
+  need 2 "$train_all/feats.scp"
+  train.py --cmd "$cuda_cmd" --config "$train_config" "${train_opts[@]}" "${on_the_fly[@]}" --device "$device" \
+    "${again[@]}" "$train_all" "$exp"
 fi
 
 # Stage 4: extract the embeddings.

@@ -33,7 +33,7 @@ class AugmentConfig:
     noise_dirs: tuple[str, ...] = ("data/musan_noise",)
     music_dirs: tuple[str, ...] = ("data/musan_music",)
     babble_dirs: tuple[str, ...] = ("data/musan_speech",)
-    reverb_dirs: tuple[str, ...] = ("data/rirs_small", "data/rirs_medium")     # impulse responses
+    reverb_dirs: tuple[str, ...] = ("data/rirs_smallroom", "data/rirs_mediumroom")     # impulse responses
     # from, to; drawn evenly between them
     noise_snr_db: tuple[float, ...] = (0.0, 15.0)
     music_snr_db: tuple[float, ...] = (5.0, 15.0)

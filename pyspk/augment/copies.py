@@ -4,7 +4,8 @@ utt2aug says of each utterance what is done to it (description.py), augment.toml
 takes. wav.scp and segments lead to the source's own recordings; the samples of a copy are made when they are read.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,13 +13,14 @@ import numpy as np
 
 from pyspk import audio
 from pyspk.augment.augmenter import Augmenter
-from pyspk.augment.config import load_config, to_toml
+from pyspk.augment.config import AugmentConfig, load_config, to_toml
 from pyspk.augment.description import Speed, parse, to_text
 from pyspk.datadir import DataDir
 from pyspk.errors import UserError, first_few
 from pyspk.tables.text import read_table, write_lines, write_table
 
 LIST, CONFIG = "utt2aug", "augment.toml"
+_COPY = re.compile(r"(?:sp[0-9.]+-)?(?P<original>.+?)(?:-aug\d+)?", re.DOTALL)
 FILES = ("wav.scp", "segments", "utt2spk", "spk2utt", CONFIG, LIST)      # all that write_copies may write
 
 
@@ -33,6 +35,12 @@ class Copy(NamedTuple):
 def speed_name(name: str, factor: float) -> str:
     """The utterance, or the speaker, that `name` becomes at another speed, as in Kaldi: sp0.9-NAME."""
     return f"sp{factor:g}-{name}"
+
+
+def original_name(name: str, known: Container[str]) -> str:
+    """The utterance, or the speaker, of which `name` is a copy by its name; `name` itself when that is not `known`."""
+    original = _COPY.fullmatch(name)["original"]
+    return original if original in known else name
 
 
 def draw_copies(data: DataDir, augmenter: Augmenter, n_copies: int, seed: int,
@@ -65,6 +73,16 @@ def draw_copies(data: DataDir, augmenter: Augmenter, n_copies: int, seed: int,
         raise UserError(f"{data.path}/utt2spk: two utterances each would be called {first_few(sorted(clashes))}; "
                         "some are named as copies of others are, so give them other names")
     return copies
+
+
+def noise_inputs(config: AugmentConfig) -> dict[str, Path]:
+    """The tables of the noises and rooms that `config` draws from, for a record of what an output was made from."""
+    inputs: dict[str, Path] = {}
+    for kind, prob in config.probs().items():
+        for folder in config.dirs(kind) if prob else ():
+            tables = DataDir(folder).inputs("utt2spk", "wav.scp", optional=["segments"])
+            inputs |= {f"{kind} {folder}/{path.name}": path for path in tables.values()}
+    return inputs
 
 
 def write_copies(data: DataDir, augmenter: Augmenter, copies: dict[str, Copy], folder: Path) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from pyspk.datadir.layout import FRAME_SHIFT, SEGMENTS, TABLES, UTT2SPK, tables_in
-from pyspk.datadir.parts import finish, read_frame_shift, read_rows
+from pyspk.datadir.layout import AUGMENT, FEATS, FRAME_SHIFT, SEGMENTS, TABLES, UTT2AUG, UTT2SPK, WHOLE, tables_in
+from pyspk.datadir.parts import finish, read_rows, read_whole_files
 from pyspk.errors import UserError, first_few
 from pyspk.tables.text import write_table
 
@@ -15,7 +15,8 @@ def plan(sources: Sequence[Path], skip: Collection[str]) -> tuple[list[str], lis
     """(tables of the union, in the order of TABLES; a sentence for each table that some source lacks).
 
     segments is in the union when any source has it: elsewhere a recording is one segment, from 0 to its utt2dur.
-    Raises UserError for a table to skip that there is not, and when such a source has no utt2dur.
+    Raises UserError for a table to skip that there is not, when such a source has no utt2dur, and when augmented copies
+    would be forgotten to be copies before they have features.
     """
     if unknown := sorted(set(skip) - set(TABLES) | set(skip) & {UTT2SPK}):
         raise UserError(f"--skip {unknown[0]}: not a table that can be left out; those are "
@@ -35,6 +36,9 @@ def plan(sources: Sequence[Path], skip: Collection[str]) -> tuple[list[str], lis
             kept.append(name)
         elif len(lacking) < len(sources):
             dropped.append(f"{name} is left out: {first_few(lacking)} {'have' if len(lacking) > 1 else 'has'} none")
+    if UTT2AUG not in kept and FEATS not in kept and (made := [source for source in sources if UTT2AUG in has[source]]):
+        raise UserError(f"{made[0] / UTT2AUG}: without it these copies would be read as what they are copies of; make "
+                        "the features of all directories first, and combine them then")
     return kept, dropped
 
 
@@ -44,12 +48,12 @@ def combine(dest: Path, sources: Sequence[Path], names: Sequence[str]) -> int:
     utt2spk comes last, so a directory that has it is whole. Memory holds one table of the union.
     Raises UserError when two sources have different lines for one key.
     """
-    frame_shift = _frame_shift(sources)
+    whole_files = _whole_files(sources, names)
     for name in names:
         if name != UTT2SPK:
             write_table(dest / name, _union(name, sources))
     utt2spk = _union(UTT2SPK, sources)
-    finish(dest, dict(sorted(utt2spk.items())), frame_shift)
+    finish(dest, dict(sorted(utt2spk.items())), whole_files)
     return len(utt2spk)
 
 
@@ -73,12 +77,23 @@ def _rows(source: Path, name: str) -> dict[str, str]:
     return read_rows(source, name)
 
 
-def _frame_shift(sources: Sequence[Path]) -> str | None:
-    """The frame shift that all sources have; None when one lacks it. Raises UserError when they differ."""
-    shifts = {source: read_frame_shift(source) for source in sources}
-    values = sorted({shift for shift in shifts.values() if shift})
-    if len(values) > 1:
-        places = [next(source for source in sources if shifts[source] == value) for value in values[:2]]
-        raise UserError(f"{places[1] / FRAME_SHIFT}: {values[1]} s, in {places[0] / FRAME_SHIFT} it is {values[0]} s; "
-                        "features of different frame shifts do not belong together: make them again alike")
-    return values[0] if all(shifts.values()) else None
+_MENDS = {FRAME_SHIFT: "features of different frame shifts do not belong together: make them again alike",
+          AUGMENT: f"copies made with different settings: make their features, and leave {UTT2AUG} out with --skip "
+                   f"{UTT2AUG}"}
+
+
+def _whole_files(sources: Sequence[Path], names: Sequence[str]) -> dict[str, str]:
+    """Name -> text of the files of WHOLE that all sources have. Raises UserError when they differ."""
+    of_each = {source: read_whole_files(source) for source in sources}
+    kept = {}
+    for name in WHOLE if UTT2AUG in names else (FRAME_SHIFT,):
+        texts = {source: files[name].strip() for source, files in of_each.items() if name in files}
+        first, *others = texts or [None]
+        if different := [source for source in others if texts[source] != texts[first]]:
+            other = different[0]
+            differ = (f"{texts[other]} s, in {first / name} it is {texts[first]} s" if name == FRAME_SHIFT else
+                      f"not the same as {first / name}")
+            raise UserError(f"{other / name}: {differ}; {_MENDS[name]}")
+        if len(texts) == len(sources):
+            kept[name] = texts[first]
+    return kept

@@ -69,20 +69,25 @@ def parse_segment(value: str) -> tuple[str, float, float] | None:
 
 
 UTT2SPK, SPK2UTT, SEGMENTS, WAV, RECO2DUR = "utt2spk", "spk2utt", "segments", "wav.scp", "reco2dur"
-FRAME_SHIFT = "frame_shift"          # not a table: the seconds from frame to frame, for the whole directory
+FEATS, UTT2AUG = "feats.scp", "utt2aug"
+# Not tables, for they hold for the whole directory: the seconds from frame to frame, and where utt2aug's noises are.
+FRAME_SHIFT, AUGMENT = WHOLE = "frame_shift", "augment.toml"
 TABLES = {table.name: table for table in (
     Table(UTT2SPK, Key.UTT, "a speaker", is_word),
     Table(SEGMENTS, Key.UTT, '"utterance recording start end"', lambda value: parse_segment(value) is not None),
     Table(WAV, Key.RECO, 'a file, or a command ending in "|"', without="--no-wav"),
     Table("text", Key.UTT, "words", without="--no-text", may_be_empty=True),
-    Table("feats.scp", Key.UTT, "a place in an archive", without="--no-feats"),
+    Table(UTT2AUG, Key.UTT, "the utterance it is a copy of, and what is done to it"),
+    Table(FEATS, Key.UTT, "a place in an archive", without="--no-feats"),
     Table("vad.scp", Key.UTT, "a place in an archive"),
     Table("utt2num_frames", Key.UTT, "a number of frames above 0", is_count),
     Table("utt2dur", Key.UTT, "a number of seconds above 0", is_positive),
     Table("utt2lang", Key.UTT, "a language", is_word),
     Table("utt2uniq", Key.UTT, "the utterance it is a copy of", is_word),
+    Table("utt2room", Key.UTT, "a room", is_word),
     Table("utt2warp", Key.UTT, "a warp factor above 0", is_positive),
     Table(RECO2DUR, Key.RECO, "a number of seconds above 0", is_positive),
+    Table("reco2num_channels", Key.RECO, "a number of channels above 0", is_count),
     Table("reco2file_and_channel", Key.RECO, '"recording file channel"', lambda value: len(value.split()) == 2),
     Table("cmvn.scp", Key.SPK, "a place in an archive"),
     Table("spk2gender", Key.SPK, "m or f", lambda value: value in ("m", "f")),

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pyspk.datadir.directory import invert
 from pyspk.datadir.layout import (
-    FRAME_SHIFT,
     SEGMENTS,
     SPK2UTT,
     TABLES,
     UTT2SPK,
+    WHOLE,
     Key,
     parse_segment,
     tables_in,
@@ -53,7 +53,7 @@ def write_parts(source: Path, parts: Mapping[Path, Sequence[str]]) -> None:
             for place in parts:
                 write_table(place / table.name, {key: rows[key] for key in keys[place][table.key]})
     for place, utts in parts.items():
-        finish(place, {utt: utt2spk[utt] for utt in sorted(utts)}, read_frame_shift(source))
+        finish(place, {utt: utt2spk[utt] for utt in sorted(utts)}, read_whole_files(source))
 
 
 def read_rows(path: Path, name: str) -> dict[str, str]:
@@ -61,22 +61,22 @@ def read_rows(path: Path, name: str) -> dict[str, str]:
     return read_table(path / name, values=not TABLES[name].may_be_empty)
 
 
-def read_frame_shift(path: Path) -> str | None:
-    """The seconds from frame to frame as the directory has them; None when it does not."""
-    return read_text(path / FRAME_SHIFT).strip() if (path / FRAME_SHIFT).exists() else None
+def read_whole_files(path: Path) -> dict[str, str]:
+    """Name -> text of those files that hold for a whole directory, where it has them."""
+    return {name: read_text(path / name) for name in WHOLE if (path / name).exists()}
 
 
-def finish(place: Path, utt2spk: Mapping[str, str], frame_shift: str | None) -> None:
-    """Write what goes with the tables of a directory: frame_shift where there is one, spk2utt, and at last utt2spk."""
-    if frame_shift:
-        write_lines(place / FRAME_SHIFT, [frame_shift])
+def finish(place: Path, utt2spk: Mapping[str, str], whole_files: Mapping[str, str]) -> None:
+    """Write what goes with the tables of a directory: files that hold for all of it, spk2utt, and at last utt2spk."""
+    for name, text in whole_files.items():
+        write_lines(place / name, text.splitlines())
     write_table(place / SPK2UTT, {spk: " ".join(utts) for spk, utts in invert(utt2spk).items()})
     write_table(place / UTT2SPK, utt2spk)
 
 
 def outputs(place: Path) -> list[Path]:
     """All files that a directory made here may have, beside utt2spk, which comes last."""
-    return [place / name for name in (*TABLES, SPK2UTT, FRAME_SHIFT) if name != UTT2SPK]
+    return [place / name for name in (*TABLES, SPK2UTT, *WHOLE) if name != UTT2SPK]
 
 
 def inputs_of(sources: Sequence[Path]) -> dict[str, Path]:

@@ -4,7 +4,6 @@ import json
 import logging
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,33 +23,24 @@ from pyspk.tables.text import write_lines, write_table
 from pyspk.training.checkpoint import load_checkpoint, save_checkpoint
 from pyspk.training.config import TrainConfig, to_toml
 from pyspk.training.schedule import Schedule
+from pyspk.training.split import split_speakers
+from pyspk.waves import WaveReader
 
 log = logging.getLogger("pyspk")
-_FEWEST_TRAINING_SPEAKERS = 2
-_FEWEST_SPEAKERS_TO_VALIDATE = 12
 _VALID_UTTS_AT_ONCE = 32
 
 
-@dataclass(frozen=True)
-class Split:
-    """Training utterances with their speaker numbers, and the utterances of held-out speakers."""
-
-    spk2id: dict[str, int]
-    utts: list[str]
-    spk_ids: list[int]
-    valid: dict[str, list[str]]      # held-out speaker -> utterances
-
-
-def train(config: TrainConfig, data: DataDir, folder: Path, device: torch.device,
-          init_model: Path | None = None) -> None:
+def train(config: TrainConfig, data: DataDir, folder: Path, device: torch.device, init_model: Path | None = None,
+          reader: FeatureReader | WaveReader | None = None) -> None:
     """Train on `data` and leave config.toml, spk2id, last.pt, log/train.jsonl and final.pt in `folder`.
 
     Goes on from folder/last.pt when there is one, else begins with the network of the model folder `init_model`, else
-    with a new one. Raises UserError for data that cannot be trained on, for a model with other settings and for a loss
-    that is not finite, naming the utterances.
+    with a new one. reader: what gives the chunks of the utterances in its utt2spk; None: feats.scp of `data`. Raises
+    UserError for data that cannot be trained on, for a model with other settings and for a loss that is not finite,
+    naming the utterances.
     """
-    split = split_speakers(data, config)
-    reader = FeatureReader.from_data_dir(data)
+    reader = reader or FeatureReader.from_data_dir(data)
+    split = split_speakers(reader.utt2spk, config, data.path)
     net_settings = config.net_settings(feat_dim=reader.dim)
 
     _make_deterministic(config.seed)
@@ -115,25 +105,6 @@ def train_epoch(net: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimize
             "chunks_per_s": len(batches) * config.batch_size / seconds, "waited_share": waited / seconds}
 
 
-def split_speakers(data: DataDir, config: TrainConfig) -> Split:
-    """Hold out evenly spaced speakers for validation; the others get numbers from 0 in LC_ALL=C order.
-
-    Raises UserError when fewer than two speakers are left to train on.
-    """
-    speakers = list(data.spk2utt)
-    n_valid = config.valid_speakers
-    if n_valid < 0:      # a tenth, but none where that leaves too few to learn from
-        n_valid = 0 if len(speakers) < _FEWEST_SPEAKERS_TO_VALIDATE else min(100, max(4, len(speakers) // 10))
-    if len(speakers) - n_valid < _FEWEST_TRAINING_SPEAKERS:
-        raise UserError(f"{data.path}: {len(speakers)} speakers, of which {n_valid} are held out for validation; "
-                        f"training needs at least {_FEWEST_TRAINING_SPEAKERS}")
-    held_out = {speakers[int((i + 0.5) * len(speakers) / n_valid)] for i in range(n_valid)}
-    spk2id = {spk: i for i, spk in enumerate(spk for spk in speakers if spk not in held_out)}
-    utts = [utt for utt, spk in data.utt2spk.items() if spk in spk2id]
-    return Split(spk2id, utts, [spk2id[data.utt2spk[utt]] for utt in utts],
-                 {spk: _spread(data.spk2utt[spk], config.valid_utts_per_speaker) for spk in sorted(held_out)})
-
-
 def make_optimizer(net: nn.Module, loss: nn.Module, config: TrainConfig) -> torch.optim.SGD:
     """SGD with Nesterov momentum; no weight decay on biases, normalisation and PReLU slopes (all one-dimensional)."""
     parameters = [*net.parameters(), *loss.parameters()]
@@ -142,7 +113,7 @@ def make_optimizer(net: nn.Module, loss: nn.Module, config: TrainConfig) -> torc
     return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
 
 
-def validation_eer(net: nn.Module, reader: FeatureReader, valid: dict[str, list[str]]) -> float | None:
+def validation_eer(net: nn.Module, reader: FeatureReader | WaveReader, valid: dict[str, list[str]]) -> float | None:
     """EER in [0, 1] over all pairs of the held-out speakers' utterances, their mean subtracted; None without pairs."""
     labels = np.array([i for i, utts in enumerate(valid.values()) for _ in utts])
     if len(valid) < 2 or len(labels) == len(valid):
@@ -202,8 +173,3 @@ def _memory_format(net: nn.Module, device: torch.device) -> torch.memory_format:
 def _make_deterministic(seed: int) -> None:
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
-
-
-def _spread(utts: list[str], n: int) -> list[str]:
-    """At most n of `utts`, evenly spaced."""
-    return [utts[int((i + 0.5) * len(utts) / n)] for i in range(n)] if len(utts) > n else utts

@@ -1,0 +1,55 @@
+"""Which speakers are trained on, and which are held out to validate with."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyspk.augment.copies import original_name
+from pyspk.errors import UserError
+from pyspk.training.config import TrainConfig
+
+_FEWEST_TRAINING_SPEAKERS = 2
+_FEWEST_SPEAKERS_TO_VALIDATE = 12
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training utterances with their speaker numbers, and the utterances of held-out speakers."""
+
+    spk2id: dict[str, int]
+    utts: list[str]
+    spk_ids: list[int]
+    valid: dict[str, list[str]]      # held-out speaker -> utterances
+
+
+def split_speakers(utt2spk: Mapping[str, str], config: TrainConfig, where: Path) -> Split:
+    """Hold out evenly spaced speakers for validation; the others get numbers from 0 in LC_ALL=C order.
+
+    A speaker at another speed (sp0.9-SPK) is held out with SPK; validated on are the utterances as they were recorded,
+    no copies. Raises UserError, naming `where`, when fewer than two speakers are left to train on.
+    """
+    speakers = sorted(set(utt2spk.values()))
+    known = set(speakers)
+    recorded = [spk for spk in speakers if original_name(spk, known) == spk]
+    n_valid = config.valid_speakers
+    if n_valid < 0:      # a tenth, but none where that leaves too few to learn from
+        few = len(recorded) < _FEWEST_SPEAKERS_TO_VALIDATE
+        n_valid = 0 if few else min(100, max(4, len(recorded) // 10))
+    if len(recorded) - n_valid < _FEWEST_TRAINING_SPEAKERS:
+        raise UserError(f"{where}: {len(recorded)} speakers, of which {n_valid} are held out for validation; "
+                        f"training needs at least {_FEWEST_TRAINING_SPEAKERS}")
+    held_out = {recorded[int((i + 0.5) * len(recorded) / n_valid)] for i in range(n_valid)}
+    trained = (spk for spk in speakers if original_name(spk, known) not in held_out)
+    spk2id = {spk: i for i, spk in enumerate(trained)}
+    utts = [utt for utt, spk in utt2spk.items() if spk in spk2id]
+    valid: dict[str, list[str]] = {spk: [] for spk in sorted(held_out)}
+    for utt, spk in utt2spk.items():
+        if spk in valid and original_name(utt, utt2spk) == utt:
+            valid[spk].append(utt)
+    return Split(spk2id, utts, [spk2id[utt2spk[utt]] for utt in utts],
+                 {spk: _spread(of_spk, config.valid_utts_per_speaker) for spk, of_spk in valid.items()})
+
+
+def _spread(utts: Sequence[str], n: int) -> list[str]:
+    """At most n of `utts`, evenly spaced."""
+    return [utts[int((i + 0.5) * len(utts) / n)] for i in range(n)] if len(utts) > n else list(utts)
