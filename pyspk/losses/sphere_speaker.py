@@ -129,13 +129,16 @@ class SphereSpeaker(nn.Module):
         """(the cosine that a negative's margin makes of cos, its slope or None for 1)."""
         if self.margin == "C" or self.margin_on == "target":
             return cos, None
-        cos = cos.clamp(-COS_LIMIT, COS_LIMIT)
+        one = cos.new_tensor(1.0)
         if self.margin == "A":                                             # cos(max(0, th - m))
-            sin, outside = (1 - cos.square()).sqrt_(), cos < math.cos(self.m)
-            turned = torch.where(outside, cos * math.cos(self.m) + sin * math.sin(self.m), 1.0)
-            return turned, torch.where(outside, math.cos(self.m) - cos / sin * math.sin(self.m), 0.0)
-        theta = cos.acos()                                                 # cos(th / m)
-        return (theta / self.m).cos(), (theta / self.m).sin() / (self.m * theta.sin())
+            # Held at cos m, where the margin ends, both come out as they should be beyond: 1, and slope 0.
+            cos = cos.clamp(-COS_LIMIT, min(COS_LIMIT, math.cos(self.m)))
+            sin = torch.addcmul(one, cos, cos, value=-1).sqrt_()
+            turning = torch.addcdiv(one * math.cos(self.m), cos, sin, value=-math.sin(self.m))
+            return cos.mul_(math.cos(self.m)).add_(sin, alpha=math.sin(self.m)), turning
+        theta = angle(cos)                                                 # cos(th / m)
+        part = theta / self.m
+        return part.cos(), part.sin_().div_(theta.sin_().mul_(self.m))
 
     def _value_and_slopes(self, emb: Tensor, weight: Tensor, b: Tensor, spk: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(the loss (), its slopes in emb (B, D), weight (N, D) and b ())."""
