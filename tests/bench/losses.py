@@ -8,9 +8,9 @@ in one process; the median of the turns counts. Memory is the peak of a process 
 """
 
 import multiprocessing
-import resource
 import statistics
 import time
+from pathlib import Path
 
 import click
 import torch
@@ -50,16 +50,16 @@ def peak_mib(n_spk: int, emb_dim: int, batch_size: int) -> tuple[float, float]:
     loss = SphereSpeaker(emb_dim, n_spk)
     emb, spk = torch.randn(batch_size, emb_dim, requires_grad=True), torch.randint(n_spk, (batch_size,))
     SphereSpeaker(emb_dim, 4)(emb, spk % 4).backward()                     # what torch itself loads on the first step
-    before = resident_mib()
+    before = memory_mib("VmRSS")
     step_s(loss, emb, spk)
     gradient = loss.weight.nbytes / MIB
-    return 2 * gradient, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB - before - gradient
+    return 2 * gradient, memory_mib("VmHWM") - before - gradient
 
 
-def resident_mib() -> float:
-    """What this process holds in memory now."""
-    with open("/proc/self/statm") as file:                                 # noqa: PTH123
-        return int(file.read().split()[1]) * resource.getpagesize() / MIB
+def memory_mib(field: str) -> float:
+    """VmRSS, what this process holds in memory now, or VmHWM, the most that it held since it began."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[field].split()[0]) / KIB
 
 
 @click.command()
