@@ -14,7 +14,7 @@ from pyspk.nets.xvector import tdnn_layer
 _DILATIONS = (2, 3, 4)      # one SE-Res2 block each
 _SCALE = 8                  # parts of a Res2 layer
 _SE_BOTTLENECK = 128
-_AGGREGATED = 1536          # channels before the pooling, whatever the number within
+_AGGREGATED = 1536          # channels before the pooling, with 512 as with 1024 within; fewer within keep the factor 3
 
 
 class EcapaTdnn(nn.Module):
@@ -38,8 +38,10 @@ class EcapaTdnn(nn.Module):
         act = activation_named(activation)
         self.stem = tdnn_layer(feat_dim, channels, 5, 1, act)
         self.blocks = nn.ModuleList(SeRes2Block(channels, dilation, act) for dilation in _DILATIONS)
-        self.aggregate = nn.Sequential(nn.Conv1d(len(_DILATIONS) * channels, _AGGREGATED, 1), act(_AGGREGATED))
-        self.pool = pooling_named(pooling, _AGGREGATED)
+        side_by_side = len(_DILATIONS) * channels
+        aggregated = min(_AGGREGATED, side_by_side)
+        self.aggregate = nn.Sequential(nn.Conv1d(side_by_side, aggregated, 1), act(aggregated))
+        self.pool = pooling_named(pooling, aggregated)
         self.norm = nn.BatchNorm1d(self.pool.out_dim)
         self.embedding = nn.Linear(self.pool.out_dim, emb_dim)
 
@@ -51,7 +53,7 @@ class EcapaTdnn(nn.Module):
         for block in self.blocks:
             outputs.append(block(total, mask))                               # (B, C, T)
             total = total + outputs[-1]
-        maps = self.aggregate(torch.cat(outputs, dim=1))                     # (B, 3 C, T) -> (B, 1536, T)
+        maps = self.aggregate(torch.cat(outputs, dim=1))                     # (B, 3 C, T), at most 1536
         return self.embedding(self.norm(self.pool(maps, mask)))
 
 
