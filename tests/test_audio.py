@@ -352,6 +352,15 @@ def test_after_a_fault_the_next_part_is_right(tmp_path):
     np.testing.assert_array_equal(recording.part(4, 5), whole[64000:80000])
 
 
+def one_utterance(folder, path, segment=""):
+    """A data directory with one utterance u: the recording, or a segment of it."""
+    (folder / "utt2spk").write_text("u s\n")
+    (folder / "wav.scp").write_text(f"{'r' if segment else 'u'} {path}\n")
+    if segment:
+        (folder / "segments").write_text(f"u {segment}\n")
+    return DataDir(folder)
+
+
 @pytest.mark.parametrize(("samples", "said"), [
     (np.zeros(800), "x.wav: silent: all its samples are 0; leave it out"),
     (np.full(800, 0.5), "x.wav: clipped: all its samples are 16384; leave it out"),
@@ -361,12 +370,21 @@ def test_what_is_no_sound_is_named(tmp_path, samples, said):
     path = str(tmp_path / "x.wav")
     soundfile.write(path, samples, 8000, subtype="FLOAT")
     with pytest.raises(UserError, match=said):
-        read_utterance(path, 8000)
+        utterance_reader(one_utterance(tmp_path, path), 8000)("u")
+
+
+def test_a_pause_within_a_recording_is_no_fault(tmp_path):
+    path = str(tmp_path / "x.wav")
+    soundfile.write(path, np.r_[sine(300, 8000, 0.1), np.zeros(800)], 8000)
+    assert not read_utterance(path, 8000, start_s=0.1, end_s=0.2).any()
+    with pytest.raises(UserError, match="silent"):
+        utterance_reader(one_utterance(tmp_path, path, "r 0.1 0.2"), 8000)("u")
 
 
 def test_a_channel_of_silence_is_named_and_the_other_is_read(tmp_path):
     path = str(tmp_path / "x.wav")
     soundfile.write(path, np.stack([np.zeros(800), sine(300, 8000, 0.1)], axis=1), 8000)
-    assert len(read_utterance(path, 8000, channel=1)) == 800
+    data = one_utterance(tmp_path, path)
+    assert len(utterance_reader(data, 8000, channel=1)("u")) == 800
     with pytest.raises(UserError, match="silent"):
-        read_utterance(path, 8000, channel=0)
+        utterance_reader(data, 8000, channel=0)("u")

@@ -41,7 +41,7 @@ def read_utterance(rxfilename: str, rate_hz: int, resample: bool = False, channe
     """An utterance, (S,) float32 on the int16 scale at `rate_hz`; start_s and end_s are seconds in the recording.
 
     Raises UserError, naming rxfilename and the option that settles it, for all that load() and to_mono() refuse, for
-    samples that are all the same or not finite and, unless `resample`, for another sampling rate.
+    samples that are not finite and, unless `resample`, for another sampling rate.
     """
     samples, from_hz = load(rxfilename, start_s, end_s)
     return _as_wanted(rxfilename, samples, from_hz, rate_hz, resample, channel)
@@ -49,9 +49,11 @@ def read_utterance(rxfilename: str, rate_hz: int, resample: bool = False, channe
 
 def utterance_reader(data: DataDir, rate_hz: int, resample: bool = False,
                      channel: str | int | None = None) -> Callable[[str], np.ndarray]:
-    """utterance -> its samples, (S,) float32, by wav.scp and segments of a data directory; errors as read_utterance.
+    """utterance -> its samples, (S,) float32, by wav.scp and segments of a data directory.
 
-    Segments that follow each other share one open recording: a pipe is run once, and what cannot seek is decoded once.
+    Errors are those of read_utterance; an utterance whose samples are all the same is one too, while a stretch of a
+    recording may be a pause. Segments that follow each other share one open recording: a pipe is run once, and what
+    cannot seek is decoded once.
     """
     spans = data.utterances()
     opened = lru_cache(maxsize=1)(Recording)
@@ -59,9 +61,13 @@ def utterance_reader(data: DataDir, rate_hz: int, resample: bool = False,
     def read(utt: str) -> np.ndarray:
         rxfilename, start_s, end_s = spans[utt]
         if start_s is None:
-            return read_utterance(rxfilename, rate_hz, resample, channel)
-        recording = opened(rxfilename)
-        return _as_wanted(rxfilename, recording.part(start_s, end_s), recording.rate_hz, rate_hz, resample, channel)
+            samples = read_utterance(rxfilename, rate_hz, resample, channel)
+        else:
+            recording = opened(rxfilename)
+            part = recording.part(start_s, end_s)
+            samples = _as_wanted(rxfilename, part, recording.rate_hz, rate_hz, resample, channel)
+        _refuse_silent(rxfilename, samples)
+        return samples
 
     return read
 
@@ -71,7 +77,7 @@ def _as_wanted(rxfilename: str, samples: np.ndarray, from_hz: int, rate_hz: int,
     """`samples` as one channel at `rate_hz`. Raises UserErrors that name rxfilename and the option that settles it."""
     try:
         mono = to_mono(samples, channel)
-        _refuse_dead(mono)
+        _refuse_not_finite(mono)
     except UserError as fault:
         raise UserError(f"{rxfilename}: {fault}") from None
     if from_hz != rate_hz and not convert:
@@ -79,12 +85,15 @@ def _as_wanted(rxfilename: str, samples: np.ndarray, from_hz: int, rate_hz: int,
     return resample(mono, from_hz, rate_hz)
 
 
-def _refuse_dead(mono: np.ndarray) -> None:
-    """Raises UserError for samples (S,) that hold no sound: their frames would all be equal, or not numbers."""
-    low, high = mono.min(), mono.max()      # NaN when there is one
-    if not np.isfinite(high - low):
-        first = int(np.flatnonzero(~np.isfinite(mono))[0])
-        raise UserError(f"sample {first} is {mono[first]}, which no sound is; make it again, or leave it out")
-    if low == high and len(mono) > 1:
+def _refuse_not_finite(samples: np.ndarray) -> None:
+    if not np.isfinite(samples).all():
+        first = int(np.flatnonzero(~np.isfinite(samples))[0])
+        raise UserError(f"sample {first} is {samples[first]}, which no sound is; make it again, or leave it out")
+
+
+def _refuse_silent(rxfilename: str, samples: np.ndarray) -> None:
+    """Raises UserError for samples (S,) that hold no sound: their frames would all be equal."""
+    low, high = samples.min(), samples.max()
+    if low == high and len(samples) > 1:
         what = "silent: all its samples are 0" if low == 0 else f"clipped: all its samples are {low:g}"
-        raise UserError(f"{what}; leave it out")
+        raise UserError(f"{rxfilename}: {what}; leave it out")
