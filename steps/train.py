@@ -42,13 +42,13 @@ def main(config, overrides, init_model, fbank_config, augment_config, augment_ro
     """
     from pyspk.training.config import load_config
 
+    if augment_config and not fbank_config:
+        raise UserError("--augment-config needs --fbank-config: features that are made already are not augmented; "
+                        "augment_data_dir.py makes copies to train on")
     settings, data = load_config(config, overrides), DataDir(train_data)
     if fbank_config:
         reader, more_settings, inputs = from_recordings(data, fbank_config, augment_config, augment_root, resample,
                                                         channel)
-    elif augment_config:
-        raise UserError("--augment-config needs --fbank-config: features that are made already are not augmented; "
-                        "augment_data_dir.py makes copies to train on")
     else:
         reader, more_settings, inputs = from_features(data)
     out = exp_dir / "final.pt"

@@ -233,6 +233,7 @@ def test_what_is_wrong_is_found_before_old_weights_go(step, data_dir, trained):
     (["train.py", "nowhere", "exp"], "nowhere: no such data directory"),
     (["train.py", "--set", "rate=1", "nowhere", "exp"], 'no setting is called "rate"'),
     (["train.py", "--colour", "red", "a", "b"], "No such option"),
+    (["train.py", "--augment-config", "a.toml", "nowhere", "exp"], "--augment-config needs --fbank-config"),
     (["train.py"], "Missing argument 'TRAIN_DATA'"),
     (["make_fbank.py", "--nj", "0", "d"], "0 is not in the range x>=1"),
     (["make_fbank.py", "--config", "no.conf", "d"], "no.conf: no such file"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pyspk.datadir import DataDir
+from pyspk.datadir.layout import FEATS, SPK2UTT, TABLES, WHOLE
 from pyspk.errors import UserError
 from pyspk.features.make import write_lengths
 from pyspk.tables.archive import ArchiveReader
@@ -14,9 +15,7 @@ from pyspk.tables.atomic import atomic_write
 from pyspk.tables.text import write_table
 
 log = logging.getLogger("pyspk")
-# What a data directory says of its utterances whatever their features are.
-_TABLES = ("utt2spk", "spk2utt", "wav.scp", "segments", "text", "utt2uniq", "utt2lang", "spk2gender", "utt2dur",
-           "reco2dur", "frame_shift")
+_OF_OTHER_FEATURES = {FEATS, "vad.scp", "utt2num_frames", "cmvn.scp"}
 
 
 def normalised_reader(data: DataDir, normalise: Callable[[np.ndarray], np.ndarray],
@@ -49,7 +48,8 @@ def normalised_reader(data: DataDir, normalise: Callable[[np.ndarray], np.ndarra
 
 def kept_tables(data: DataDir, select_voiced: bool) -> list[str]:
     """The files of `data` that hold for its normalised features too: vad.scp only while all frames are there."""
-    return [name for name in (*_TABLES, *([] if select_voiced else ["vad.scp"])) if data.has(name)]
+    gone = _OF_OTHER_FEATURES if select_voiced else _OF_OTHER_FEATURES - {"vad.scp"}
+    return [name for name in (*TABLES, SPK2UTT, *WHOLE) if name not in gone and data.has(name)]
 
 
 def write_normalised(data: DataDir, kept: list[str], table: Mapping[str, str], out_dir: Path) -> None:
