@@ -352,6 +352,22 @@ def test_after_a_fault_the_next_part_is_right(tmp_path):
     np.testing.assert_array_equal(recording.part(4, 5), whole[64000:80000])
 
 
+@pytest.mark.parametrize(("subtype", "n_channels"), [("PCM_16", 1), ("PCM_24", 2), ("FLOAT", 1)])
+def test_a_wav_cut_short_is_named_and_one_written_into_a_pipe_is_not(tmp_path, subtype, n_channels):
+    path, wave = tmp_path / "x.wav", np.random.default_rng(0).uniform(-0.5, 0.5, (8000, n_channels))
+    soundfile.write(path, wave, 8000, subtype=subtype)
+    content = path.read_bytes()
+    path.write_bytes(content[:len(content) // 2])
+    for part in ((None, None), (0.2, 0.9), (0.8, 0.9)):
+        with pytest.raises(UserError, match=r"x.wav: ends after 0\.\d* s of the 1\.000 s that its header promises"):
+            load(str(path), *part)
+    assert len(load(str(path), 0.1, 0.3)[0]) == 1600
+    place = content.index(b"data") + 4
+    for size in (0xFFFFFFFF, 0x7FFFFFFF + 1):                          # as sox and ffmpeg write them into a pipe
+        path.write_bytes(content[:place] + size.to_bytes(4, "little") + content[place + 4:])
+        assert len(load(str(path))[0]) == 8000
+
+
 def one_utterance(folder, path, segment=""):
     """A data directory with one utterance u: the recording, or a segment of it."""
     (folder / "utt2spk").write_text("u s\n")

@@ -1,11 +1,12 @@
 """Files to samples: libsndfile for all that it reads, FFmpeg (the package av) for MPEG-4 audio.
 
 A decoder has rate_hz, n_channels, n_samples (what the header promises; None when it says nothing), seeks (whether
-`seek` finds the very sample and costs little), slack (how many samples the promise may be too long by), and read(n):
-the next n samples or, at the end, fewer; (n, C) float32 on the int16 scale.
+`seek`, which gives the place, finds the very sample and costs little), slack (how many samples the promise may be too
+long by), and read(n): the next n samples or, at the end, fewer; (n, C) float32 on the int16 scale.
 """
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ import soundfile
 from pyspk.errors import UserError
 
 INT16_SCALE = 32768
-_SPHERE_HEADER = 1024      # bytes; NIST SPHERE, the only length that libsndfile takes
+_HEAD = 1024               # bytes that tell what a file is; all of a NIST SPHERE header, the only length read here
+_PLAIN_WAV = (0x0001, 0x0003, 0xFFFE)      # format tags of whole and floating-point numbers, and the extensible one
+_LONGEST_KNOWN = 0x7FFF0000                # bytes; programs that write into a pipe put such sizes, or 0, for "unknown"
 # An MPEG-4 header counts the encoder's delay in or leaves it out, as the encoder pleases: up to two frames of HE-AAC.
 _AAC_SLACK = 4096
 
@@ -28,26 +31,32 @@ def open_decoder(source: str | io.BytesIO, name: str) -> "Libsndfile | Ffmpeg":
     head = _head(source)
     if head.startswith(b"NIST_1A"):
         _refuse_compressed_sphere(head, name)
-    return Ffmpeg(source, name) if _is_mpeg4(head) else Libsndfile(source, name)
+    if _is_mpeg4(head):
+        return Ffmpeg(source, name)
+    return Libsndfile(source, name, _samples_of_wav(head) if isinstance(source, str) else 0)
 
 
 class Libsndfile:
-    """A decoder for wav, flac, ogg, mp3, aiff, sph and the other formats of libsndfile."""
+    """A decoder for wav, flac, ogg, mp3, aiff, sph and the other formats of libsndfile.
+
+    promised: samples that the header promises where libsndfile would take what is there for the whole.
+    """
 
     slack = 0
 
-    def __init__(self, source: str | io.BytesIO, name: str):
+    def __init__(self, source: str | io.BytesIO, name: str, promised: int = 0):
         self._name = name
         try:
             self._file = _UnmovedFile(source)
         except soundfile.LibsndfileError as fault:
             raise _unreadable(name, fault.error_string) from None
-        self.rate_hz, self.n_channels, self.n_samples = self._file.samplerate, self._file.channels, self._file.frames
+        self.rate_hz, self.n_channels = self._file.samplerate, self._file.channels
+        self.n_samples = max(self._file.frames, promised)
         self.seeks = self._file.seekable()
 
-    def seek(self, sample: int) -> None:
-        """Go on with this sample, counted from 0."""
-        self._file.seek(sample)
+    def seek(self, sample: int) -> int:
+        """Go on with this sample, counted from 0, or at the end where there are fewer; where it is now."""
+        return self._file.seek(min(sample, self._file.frames))
 
     def read(self, n: int) -> np.ndarray:
         """The next n samples, (n, C). Raises UserError for damaged content."""
@@ -114,9 +123,22 @@ class Ffmpeg:
 
 def _head(source: str | io.BytesIO) -> bytes:
     if isinstance(source, io.BytesIO):
-        return source.getvalue()[:_SPHERE_HEADER]
+        return source.getvalue()[:_HEAD]
     with Path(source).open("rb") as file:
-        return file.read(_SPHERE_HEADER)
+        return file.read(_HEAD)
+
+
+def _samples_of_wav(head: bytes) -> int:
+    """How many samples the header of a RIFF wav file promises; 0 for other files and where it does not say."""
+    at, block_bytes = 12, 0
+    while head[:4] == b"RIFF" and head[8:12] == b"WAVE" and at + 8 <= len(head):
+        name, n_bytes = struct.unpack_from("<4sI", head, at)
+        if name == b"fmt " and at + 22 <= len(head) and struct.unpack_from("<H", head, at + 8)[0] in _PLAIN_WAV:
+            block_bytes = struct.unpack_from("<H", head, at + 20)[0]
+        if name == b"data":
+            return n_bytes // block_bytes if block_bytes and n_bytes < _LONGEST_KNOWN else 0
+        at += 8 + n_bytes + n_bytes % 2
+    return 0
 
 
 def _is_mpeg4(head: bytes) -> bool:

@@ -46,9 +46,9 @@ class Recording:
         """
         start, end = self._span(start_s, end_s)
         if self._decoder.seeks:
-            self._decoder.seek(start)
+            at = self._decoder.seek(start)
             samples = self._decoder.read(end - start)
-            self._at = start + len(samples)
+            self._at = at + len(samples)
         else:
             samples = self._forward(start, end)
         if end is None or len(samples) < end - start:
