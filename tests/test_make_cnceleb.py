@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from trees import interrupted_after, lines, touch, tree
 
 from pyspk.errors import UserError
-from pyspk.tables import atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "local"))
@@ -30,16 +30,11 @@ def parent(tmp_path):
                  "data/id00001/vlog-01-001.flac", "data/id00800/vlog-01-001.flac",
                  "eval/enroll/id00800-enroll.flac", "eval/enroll/id00801-enroll.flac",
                  "eval/test/id00800-singing-01-005.flac", "eval/test/id00801-live_broadcast-02-001.flac"):
-        touch(tmp_path / "CN-Celeb_flac" / name)
-    touch(tmp_path / "CN-Celeb2_flac/data/id10000/movie-01-001.flac")
+        touch(tmp_path / "CN-Celeb_flac", name)
+    touch(tmp_path, "CN-Celeb2_flac/data/id10000/movie-01-001.flac")
     write(tmp_path / "CN-Celeb_flac/dev/dev.lst", "id00000\nid00001\n")
     write(tmp_path / "CN-Celeb_flac/eval/lists/trials.lst", TRIALS)
     return tmp_path
-
-
-def touch(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
 
 
 def write(path, text):
@@ -49,16 +44,6 @@ def write(path, text):
 
 def make(*arguments):
     make_cnceleb.main.main([*map(str, arguments)], standalone_mode=False)
-
-
-def lines(path):
-    return path.read_text().splitlines()
-
-
-def tree(folder):
-    """Relative path -> text of every table, without the records."""
-    return {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*"))
-            if path.is_file() and ".made" not in path.parts}
 
 
 def test_by_hand(parent, caplog):
@@ -99,7 +84,7 @@ def test_cnceleb2_is_more_training_and_a_prefix_keeps_the_ids_from_being_voxcele
 def test_flac_is_taken_before_wav_and_what_does_not_fit_is_named(parent, caplog):
     for name in ("data/id00000/singing-01-001.wav", "data/id00001/vlog-01-002.wav", "data/id00001/notes.txt",
                  "eval/test/id00801-enroll.wav", "eval/enroll/id00801-vlog-01-001.wav"):
-        touch(parent / "CN-Celeb_flac" / name)
+        touch(parent / "CN-Celeb_flac", name)
     make(parent, parent / "out")
     root = parent / "CN-Celeb_flac"
     assert [line.rpartition("/")[2] for line in lines(parent / "out/cnceleb_train/wav.scp")] == [
@@ -138,7 +123,7 @@ def test_what_is_refused_of_a_list(parent, file, text, message):
 
 
 def test_evaluation_speakers_in_cnceleb2_are_refused(parent):
-    touch(parent / "CN-Celeb2_flac/data/id00801/movie-01-001.flac")
+    touch(parent, "CN-Celeb2_flac/data/id00801/movie-01-001.flac")
     with pytest.raises(UserError, match=r"CN-Celeb2_flac/data: 1 speakers for training are in the evaluation \(id008"):
         make("--cnceleb2", parent, parent, parent / "out")
 
@@ -149,7 +134,7 @@ def test_evaluation_speakers_in_cnceleb2_are_refused(parent):
      "{root}: still packed (cn-celeb_v2.tar.gz); unpack with: cd {root} && tar xzf cn-celeb_v2.tar.gz")])
 def test_a_corpus_that_is_not_there_or_packed(tmp_path, names, message):
     for name in names:
-        touch(tmp_path / name)
+        touch(tmp_path, name)
     with pytest.raises(UserError) as refused:
         make(tmp_path, tmp_path / "out")
     assert message.format(root=tmp_path) in str(refused.value)
@@ -160,7 +145,7 @@ def test_cnceleb2_that_is_not_there_or_packed(parent):
     with pytest.raises(UserError, match="empty: without data/idNNNNN; give the folder CN-Celeb2_flac with --cnceleb2"):
         make("--cnceleb2", parent / "empty", parent, parent / "out")
     for letter in "ac":
-        touch(parent / f"empty/cn-celeb2_v2.tar.gza{letter}")
+        touch(parent, f"empty/cn-celeb2_v2.tar.gza{letter}")
     with pytest.raises(UserError) as refused:
         make("--cnceleb2", parent / "empty", parent, parent / "out")
     assert ("cn-celeb2_v2.tar.gzab is missing: download that first, then unpack with: cd "
@@ -176,16 +161,7 @@ def test_a_prefix_that_no_table_can_hold_is_refused(parent):
 @pytest.mark.parametrize("n_written", range(0, 12, 2))
 def test_killed_and_resumed_equals_never_stopped(parent, monkeypatch, n_written):
     make(parent, parent / "whole")
-    written = []
-
-    def commit(temporary, path):
-        if len(written) == n_written:
-            raise KeyboardInterrupt
-        written.append(path)
-        temporary.replace(path)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(atomic, "commit", commit)
+    with interrupted_after(monkeypatch, n_written):
         make_cnceleb.main.callback(None, "", False, parent, parent / "out")
     make(parent, parent / "out")
     assert tree(parent / "out") == tree(parent / "whole")

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from trees import interrupted_after, lines, tree
 
 from pyspk.datadir import DataDir
 from pyspk.errors import UserError
-from pyspk.tables import atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "local"))
@@ -37,16 +37,6 @@ def musan(*arguments):
 
 def rirs(*arguments):
     make_rirs.main.main([*map(str, arguments)], standalone_mode=False)
-
-
-def lines(path):
-    return path.read_text().splitlines()
-
-
-def tree(folder):
-    """Relative path -> text of every table, without the records."""
-    return {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*"))
-            if path.is_file() and ".made" not in path.parts}
 
 
 @pytest.fixture
@@ -196,16 +186,7 @@ def test_a_kind_without_recordings_is_refused(corpora):
 @pytest.mark.parametrize("n_written", [0, 20, 45])          # of the 53 files of six directories
 def test_killed_and_resumed_equals_never_stopped(corpora, monkeypatch, n_written):
     rirs(corpora, corpora / "whole")
-    written = []
-
-    def commit(temporary, path):
-        if len(written) == n_written:
-            raise KeyboardInterrupt
-        written.append(path)
-        temporary.replace(path)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(atomic, "commit", commit)
+    with interrupted_after(monkeypatch, n_written):
         make_rirs.main.callback(False, corpora, corpora / "data")
     rirs(corpora, corpora / "data")
     assert tree(corpora / "data") == tree(corpora / "whole")

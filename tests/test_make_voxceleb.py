@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from trees import interrupted_after, lines, touch
 
 from pyspk import audio
 from pyspk.datadir import DataDir
 from pyspk.errors import UserError
-from pyspk.tables import atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "local"))
@@ -36,13 +36,6 @@ def logged(caplog):
     caplog.set_level(logging.INFO, logger="pyspk")
 
 
-def touch(root, *names):
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-    return root
-
-
 def make1(*arguments):
     make_voxceleb1.main.main([*map(str, arguments)], standalone_mode=False)
 
@@ -53,10 +46,6 @@ def make2(*arguments):
 
 def trials(*arguments):
     make_voxceleb_trials.main.main([*map(str, arguments)], standalone_mode=False)
-
-
-def lines(path):
-    return path.read_text().splitlines()
 
 
 def tables(folder):
@@ -209,16 +198,7 @@ def test_a_rerun_is_current_and_another_corpus_is_refused_unless_overwrite(voxce
 @pytest.mark.parametrize("n_written", range(6))       # record, left_out, spk2gender, spk2utt, utt2spk, wav.scp
 def test_killed_at_any_file_and_resumed_equals_never_stopped(voxceleb1, tmp_path, monkeypatch, n_written):
     make1(voxceleb1, "all", tmp_path / "whole")
-    written = []
-
-    def commit(temporary, path):
-        if len(written) == n_written:
-            raise KeyboardInterrupt
-        written.append(path)
-        temporary.replace(path)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(atomic, "commit", commit)
+    with interrupted_after(monkeypatch, n_written):
         make_voxceleb1.main.callback(None, False, voxceleb1, "all", tmp_path / "data")
     assert not (tmp_path / "data/wav.scp").exists()
     make1(voxceleb1, "all", tmp_path / "data")
