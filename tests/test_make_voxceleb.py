@@ -24,6 +24,7 @@ import make_voxceleb2  # noqa: E402
 import make_voxceleb_trials  # noqa: E402
 from corpora import meta, packed, scan, voxceleb  # noqa: E402
 
+REAL_LISTS = Path(os.environ.get("VOXCELEB_LISTS", ROOT.parent / "shared" / "data" / "voxceleb_lists"))
 # As the real files begin: tabs in the first; a byte-order mark, blanks and carriage returns in the second.
 META1 = ("VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\nid10001\tA.J._Buckley\tm\tIreland\tdev\n"
          "id10002\tA.R._Rahman\tm\tIndia\tdev\nid10270\tEartha_Kitt\tf\tUSA\ttest\nid10271\tEbon\tm\tUSA\ttest\n")
@@ -260,10 +261,9 @@ def test_a_damaged_table_of_speakers_is_refused(tmp_path, text, message):
         meta.read_meta(tmp_path / "meta")
 
 
-@pytest.mark.skipif("VOXCELEB_LISTS" not in os.environ, reason="VOXCELEB_LISTS names no folder with VoxCeleb's lists")
+@pytest.mark.skipif(not REAL_LISTS.is_dir(), reason=f"no real lists in {REAL_LISTS}; VOXCELEB_LISTS names their folder")
 def test_the_real_lists_and_tables_of_speakers_are_as_we_think():
-    folder = Path(os.environ["VOXCELEB_LISTS"])
-    first, second = (meta.read_meta(folder / f"vox{number}_meta.csv") for number in (1, 2))
+    first, second = (meta.read_meta(REAL_LISTS / f"vox{number}_meta.csv") for number in (1, 2))
     assert Counter(first.values()).total() == 1251 and first.keys().isdisjoint(second)
     assert sorted(name for name, speaker in first.items() if speaker.part == "test") == [
         f"id{number}" for number in range(10270, 10310)]
@@ -272,7 +272,7 @@ def test_the_real_lists_and_tables_of_speakers_are_as_we_think():
     for corpus, known in ((voxceleb.VOXCELEB1, first), (voxceleb.VOXCELEB2, second)):
         assert all(corpus.speakers.fullmatch(name) for name in known)
     for name in ("veri_test.txt", "veri_test2.txt"):
-        assert len(lines(folder / name)) == make_voxceleb_trials.N_TRIALS[name]
+        assert len(lines(REAL_LISTS / name)) == make_voxceleb_trials.N_TRIALS[name]
 
 
 # ---------------------------------------------------------------- archives that are still packed
