@@ -188,13 +188,18 @@ def wait_until(condition, seconds=8.0):
     return condition()
 
 
+def heed_interrupts():
+    """Before a command begins: it is ended by Ctrl-C as in a terminal, even where the tests run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_no_job_outlives_the_runner(tmp_path, number):
     """Each job is a pipe, so that its processes are children of children."""
     seconds = f"60.{os.getpid()}{int(number)}"
     runner = subprocess.Popen([sys.executable, RUN_PY, "--max-jobs-run", "2", "JOB=1:3", "x.JOB.log",
                                "sleep", seconds, "|", "sleep", seconds, "|", "cat"],
-                              cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+                              cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
     assert wait_until(lambda: asleep(seconds) == 4)
     runner.send_signal(number)
     said = runner.communicate(timeout=20)[1]
