@@ -15,6 +15,7 @@ from pyspk.tables.stream import CUT_SHORT, read_whole, text_of
 from pyspk.tables.text import read_table, write_lines
 
 _RANGE = re.compile(r"^(?P<rest>.*)\[(?P<rows>\d*:?\d*)(,(?P<cols>\d*:?\d*))?\]$")
+_ALL = slice(None)
 _SMALL = 1 << 18      # bytes of a CM matrix that are read in one go, rather than some of each column
 
 
@@ -34,7 +35,7 @@ def read_scp(path: str | Path) -> dict[str, str]:
 
 def locate(rxfilename: str) -> Location:
     """Parse `path:offset[rows,cols]`; the ranges are Kaldi's, end-inclusive. Raises UserError for a malformed range."""
-    rest, rows, cols = rxfilename, slice(None), slice(None)
+    rest, rows, cols = rxfilename, _ALL, _ALL
     if rxfilename.endswith("]") and (match := _RANGE.match(rxfilename)):
         rest, rows, cols = match["rest"], _to_slice(match["rows"]), _to_slice(match["cols"])
     path, colon, offset = rest.rpartition(":")
@@ -106,14 +107,15 @@ class ArchiveReader:
 
     def _head(self, place: Location) -> Head | None:
         """The header at `place`; None for a pipe and for text. Raises UserError when nothing is there."""
-        if place.path.rstrip().endswith("|") or place.path == "-":
+        if place.path[-1:] in "| -" and (place.path == "-" or place.path.rstrip()[-1:] == "|"):
             return None
-        start = bytearray(HEAD_BYTES)
-        n_read = self._pread(place.path, start, place.offset)
         try:
-            if not n_read:
+            start = os.pread(self._file(place.path).fileno(), HEAD_BYTES, place.offset)
+            if not start:
                 raise ValueError(f"it has {os.fstat(self._file(place.path).fileno()).st_size} bytes")
-            return parse_head(bytes(start[:n_read]))
+            return parse_head(start)
+        except OSError as fault:
+            raise _unreadable(place.path, fault) from None
         except ValueError as fault:
             raise UserError(f"{place.path}:{place.offset}: {CUT_SHORT} ({fault}); make it again") from None
 
@@ -121,7 +123,7 @@ class ArchiveReader:
         """Bytes start to stop of what follows the header, uint8. Raises UserError when the archive ends before."""
         data = np.empty(stop - start, np.uint8)
         at, n_read = place.offset + head.n_head_bytes + start, 0
-        while n_read < len(data):
+        while n_read < stop - start:
             n_more = self._pread(place.path, data[n_read:] if n_read else data, at + n_read)
             if not n_more:
                 raise UserError(f"{place.path}:{place.offset}: {CUT_SHORT} (it ends {len(data) - n_read} bytes too "
@@ -129,11 +131,11 @@ class ArchiveReader:
             n_read += n_more
         return data
 
-    def _pread(self, path: str, into: np.ndarray | bytearray, offset: int) -> int:
+    def _pread(self, path: str, into: np.ndarray, offset: int) -> int:
         try:
-            return os.preadv(self._file(path).fileno(), [into], offset)
+            return os.preadv(self._files[path].fileno(), [into], offset)      # open: its header has been read
         except OSError as fault:
-            raise UserError(f"{path}: cannot read this archive ({fault.strerror})") from None
+            raise _unreadable(path, fault) from None
 
     def _file(self, path: str) -> IO[bytes]:
         if path in self._files:
@@ -208,9 +210,13 @@ def write_vector(path: str | Path, vector: np.ndarray) -> None:
         file.write(encode(vector.astype(np.float32, copy=False)))
 
 
+def _unreadable(path: str, fault: OSError) -> UserError:
+    return UserError(f"{path}: cannot read this archive ({fault.strerror})")
+
+
 def _to_slice(text: str | None) -> slice:
     if not text:
-        return slice(None)
+        return _ALL
     first, colon, last = text.partition(":")
     start = int(first) if first else 0
     stop = int(last) + 1 if last else None if colon else start + 1

@@ -84,8 +84,9 @@ class Head(NamedTuple):
         dtype = _DTYPES[self.token]
         values = data.view(dtype)
         if not self.is_vector:
-            values = values.reshape(len(data) // self.row_bytes if self.row_bytes else self.rows, self.cols)[:, cols]
-        values = values.astype(np.float32, copy=False)
+            values = values.reshape(len(values) // self.cols if self.cols else self.rows, self.cols)[:, cols]
+        if dtype != np.float32:
+            values = values.astype(np.float32)
         if self.token in _LINEAR:
             values *= np.float32(self.span / np.iinfo(dtype).max)
             values += np.float32(self.low)
