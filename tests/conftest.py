@@ -1,6 +1,7 @@
 """What the tests share: a small corpus of synthetic speakers, and a way to run a step as a user does."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -73,3 +74,25 @@ def write_files(folder: Path, files: dict[str, str | bytes]) -> Path:
     for name, content in files.items():
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     return folder
+
+
+_KILLED = """
+import os, runpy, signal, sys
+from pathlib import Path
+rename, left = Path.replace, int(sys.argv[1])
+def replace(self, target):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(self, target)
+Path.replace = replace
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def kill_before_write(n_writes: int, command: list) -> None:
+    """Run a step that is killed as it is about to give a file its name, after so many that it gave."""
+    killed = subprocess.run([sys.executable, "-c", _KILLED, str(n_writes), *map(str, command)], env=environment())
+    assert killed.returncode == -signal.SIGKILL

@@ -1,11 +1,8 @@
 """Fixing a data directory: what it becomes, what is kept of what it was, and what a kill leaves."""
 
-import signal
-import subprocess
-import sys
 
 import pytest
-from conftest import environment, write_files
+from conftest import ROOT, kill_before_write, write_files
 from test_datadir import GOOD, SEGMENTED
 
 from pyspk.datadir.fix import fix
@@ -79,28 +76,10 @@ def test_fix_changes_nothing_where_a_person_must_decide(tmp_path, changed, said)
         name: text if isinstance(text, bytes) else text.encode() for name, text in files.items()}
 
 
-# Killed as it is about to give a file its new name, once for each of the writes of a fix: copies and tables.
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from pyspk.datadir.fix import fix
-rename, left = Path.replace, int(sys.argv[2])
-def replace(self, target):
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return rename(self, target)
-Path.replace = replace
-fix(sys.argv[1])
-"""
-
-
 @pytest.mark.parametrize("n_writes", [0, 1, 4, 9, 13])
 def test_a_fix_that_is_killed_loses_nothing_and_the_next_one_ends_as_if_it_had_not_been(tmp_path, n_writes):
     write_files(tmp_path, TANGLED)
-    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path, str(n_writes)], env=environment())
-    assert killed.returncode == -signal.SIGKILL
+    kill_before_write(n_writes, [ROOT / "steps" / "fix_data_dir.py", tmp_path])      # of copies and of tables
     for name, text in TANGLED.items():
         places = [place for place in (tmp_path / name, tmp_path / ".backup" / name) if place.exists()]
         assert text.encode() in [place.read_bytes() for place in places]

@@ -1,12 +1,9 @@
 """The steps over data directories, each run as a user runs it, with results written out by hand."""
 
 import shutil
-import signal
-import subprocess
-import sys
 
 import pytest
-from conftest import ROOT, environment, write_files
+from conftest import ROOT, kill_before_write, write_files
 from test_datadir import GOOD, SEGMENTED
 
 from pyspk.datadir.split import by_speaker, by_utterance
@@ -158,29 +155,11 @@ def test_a_wrong_subset_is_one_line(step, good, tmp_path, monkeypatch, words, sa
     assert (tmp_path / "DIR" / "utt2spk").read_text() == GOOD["utt2spk"]
 
 
-# Killed as it is about to give a file its new name; the record comes first, then two tables, spk2utt and utt2spk.
-KILLED = """
-import os, runpy, signal, sys
-from pathlib import Path
-rename, left = Path.replace, int(sys.argv[1])
-def replace(self, target):
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return rename(self, target)
-Path.replace = replace
-sys.argv = sys.argv[2:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
 @pytest.mark.parametrize("n_writes", [0, 1, 4])
 def test_a_subset_that_is_killed_and_made_again_equals_one_never_killed(step, tmp_path, n_writes):
     words = [write_files(tmp_path / "ten", {**TEN, "text": TEN["utt2num_frames"]}), "5"]
     command = [ROOT / "steps" / "subset_data_dir.py", *words, tmp_path / "killed"]
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(n_writes), *command], env=environment())
-    assert killed.returncode == -signal.SIGKILL
+    kill_before_write(n_writes, command)           # the record comes first, then two tables, spk2utt and utt2spk
     assert not (tmp_path / "killed" / "utt2spk").exists()
     step("subset_data_dir.py", *words, tmp_path / "killed")
     step("subset_data_dir.py", *words, tmp_path / "whole")
