@@ -74,10 +74,10 @@ class ArchiveReader:
         if head is None or head.is_vector:
             return self._whole(rxfilename, place, ndim=2)[start:stop]
         wanted = range(head.rows)[place.rows][start:stop]
-        start, stop = wanted.start, max(wanted.start, wanted.stop)
         if head.token == "CM":
-            return self._columns(place, head, start, stop)
-        return head.decode_rows(self._bytes(place, head, start * head.row_bytes, stop * head.row_bytes), place.cols)
+            return self._columns(place, head, wanted.start, max(wanted.start, wanted.stop))
+        width = head.row_bytes
+        return head.decode_rows(self._bytes(place, head, wanted.start * width, len(wanted) * width), place.cols)
 
     def vector(self, rxfilename: str) -> np.ndarray:
         """A vector, (dim,) float32. Raises UserError as `matrix` does."""
@@ -102,7 +102,7 @@ class ArchiveReader:
         else:
             percentiles = self._bytes(place, head, 0, head.percentile_bytes)
             firsts = [head.percentile_bytes + column * head.rows for column in range(head.cols)[place.cols]]
-            codes = np.stack([self._bytes(place, head, first + start, first + stop) for first in firsts])
+            codes = np.stack([self._bytes(place, head, first + start, stop - start) for first in firsts])
         return head.decode_columns(percentiles, codes, place.cols)
 
     def _head(self, place: Location) -> Head | None:
@@ -119,11 +119,12 @@ class ArchiveReader:
         except ValueError as fault:
             raise UserError(f"{place.path}:{place.offset}: {CUT_SHORT} ({fault}); make it again") from None
 
-    def _bytes(self, place: Location, head: Head, start: int, stop: int) -> np.ndarray:
-        """Bytes start to stop of what follows the header, uint8. Raises UserError when the archive ends before."""
-        data = np.empty(stop - start, np.uint8)
+    def _bytes(self, place: Location, head: Head, start: int, n_bytes: int) -> np.ndarray:
+        """n_bytes from byte `start` of what follows the header, uint8. Raises UserError when the archive ends before.
+        """
+        data = np.empty(n_bytes, np.uint8)
         at, n_read = place.offset + head.n_head_bytes + start, 0
-        while n_read < stop - start:
+        while n_read < n_bytes:
             n_more = self._pread(place.path, data[n_read:] if n_read else data, at + n_read)
             if not n_more:
                 raise UserError(f"{place.path}:{place.offset}: {CUT_SHORT} (it ends {len(data) - n_read} bytes too "

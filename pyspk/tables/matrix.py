@@ -25,6 +25,7 @@ COMPRESSION_METHODS: dict[int, tuple[str, tuple[float, float] | None]] = {
     6: ("CM3", (0.0, 255.0)), 7: ("CM3", (0.0, 1.0))}
 _MOST_ROWS_OF_TWO_BYTES = 8          # the automatic method gives them two bytes a value: no percentiles to speak of
 _LINEAR = ("CM2", "CM3")
+_FLOAT, _VECTORS = ("FM", "FV"), ("FV", "DV")
 _DTYPES = {token: np.dtype(name) for token, name in (("FM", "<f4"), ("DM", "<f8"), ("FV", "<f4"), ("DV", "<f8"),
                                                      ("CM2", "<u2"), ("CM3", "u1"))}
 _MATRIX, _VECTOR, _COMPRESSED = struct.Struct("<bibi"), struct.Struct("<bi"), struct.Struct("<ffii")
@@ -50,7 +51,7 @@ class Head(NamedTuple):
     @property
     def is_vector(self) -> bool:
         """Whether it is a vector, not a matrix."""
-        return self.token in ("FV", "DV")
+        return self.token in _VECTORS
 
     @property
     def row_bytes(self) -> int:
@@ -85,7 +86,7 @@ class Head(NamedTuple):
         values = data.view(dtype)
         if not self.is_vector:
             values = values.reshape(len(values) // self.cols if self.cols else self.rows, self.cols)[:, cols]
-        if dtype != np.float32:
+        if self.token not in _FLOAT:
             values = values.astype(np.float32)
         if self.token in _LINEAR:
             values *= np.float32(self.span / np.iinfo(dtype).max)
