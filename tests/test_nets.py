@@ -8,6 +8,7 @@ from torch import nn
 
 from pyspk.errors import UserError
 from pyspk.nets import NETS, EcapaTdnn, ResNet, XVector
+from pyspk.nets.activation import PReLU
 from pyspk.nets.ecapa import Res2Layer, SqueezeExcitation
 from pyspk.nets.padding import frame_mask, mask_at_stride, set_padding
 from pyspk.nets.pooling import POOLINGS, AttentivePooling, MultiHeadPooling, StatisticsPooling, pooling_named
@@ -65,6 +66,33 @@ def test_only_biases_normalisation_and_slopes_are_vectors(name, pooling):
         for kind, p in module.named_parameters(recurse=False):
             is_matrix = kind == "weight" and isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)
             assert (p.ndim > 1) == is_matrix, (module, kind)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 4, 7), (3, 4, 5, 6)])
+def test_prelu_and_its_gradients_are_torchs(shape):
+    torch.manual_seed(0)
+    ours, theirs = PReLU(4).double(), nn.PReLU(4).double()
+    theirs.weight.data = ours.weight.data = torch.tensor([0.25, -0.5, 0.0, 2.0]).double()
+    values = torch.randn(shape, dtype=torch.double)
+    values[0, 0] = 0.0                              # where the slope changes
+    weights = torch.randn_like(values)
+    results = []
+    for layer in (ours, theirs):
+        leaf = values.clone().requires_grad_()
+        (layer(leaf) * weights).sum().backward()
+        results.append((layer(values), leaf.grad, layer.weight.grad))
+    for mine, other in zip(*results, strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-12)
+    assert torch.autograd.gradcheck(ours, values.masked_fill(values == 0, 1.0).requires_grad_())
+
+
+def test_prelu_under_autocast_has_a_float32_gradient():
+    layer, values = PReLU(4), torch.randn(3, 4, 5, dtype=torch.bfloat16, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(values).sum().backward()
+    assert layer.weight.grad.dtype == torch.float32 and values.grad.dtype == torch.bfloat16
+    by_hand = values.detach().float().clamp(max=0).sum((0, 2))
+    torch.testing.assert_close(layer.weight.grad, by_hand, rtol=2e-2, atol=2e-2)
 
 
 @pytest.mark.parametrize("name", SMALL)
