@@ -71,19 +71,25 @@ class ResNet(nn.Module):
 
 
 class Block(nn.Module):
-    """A body around a shortcut, which is a 1x1 convolution where the stride or the width changes."""
+    """A body around a shortcut, which is a 1x1 convolution where the stride or the width changes.
+
+    The shortcut leaves rows and columns out before its convolution and not in it, which comes to the same: torch 2.13's
+    backward of a strided 1x1 convolution writes out of bounds on the CPU, channels last and with few channels.
+    """
 
     def __init__(self, body: MaskedSequential, before: int, after: int, stride: int, act: Callable[[int], nn.Module]):
         super().__init__()
         self.body = body
         self.shortcut = nn.Identity() if stride == 1 and before == after else nn.Sequential(
-            nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+            nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
         self.act = act(after)
         self.stride = stride
 
     def forward(self, maps: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """(B, before, F, T) -> (B, after, F / stride, T / stride), and with it the mask (B, 1, T / stride)."""
-        return self.act(self.body(maps, mask) + self.shortcut(maps)), mask_at_stride(mask, self.stride)
+        every = self.stride
+        return (self.act(self.body(maps, mask) + self.shortcut(maps[:, :, ::every, ::every])),
+                mask_at_stride(mask, every))
 
 
 class BasicBlock(Block):
