@@ -13,14 +13,15 @@ from pathlib import Path
 
 import click
 
-from pyspk.errors import UserError
+from pyspk.errors import StartAgainError, UserError
 
 log = logging.getLogger("pyspk")
+_START_AGAIN = 99          # what Grid Engine takes for it
 _PR_SET_PDEATHSIG = 1      # linux/prctl.h
 
 
 def run(command: click.Command) -> None:
-    """Run a step's command line and leave the process: 0 done, 1 a user's mistake, 130 interrupted.
+    """Run a step's command line and leave the process: 0 done, 1 a user's mistake, 130 interrupted, 99 start again.
 
     The command line is logged first. UserError, click's usage errors and missing files end as one line on stderr.
     """
@@ -36,6 +37,9 @@ def run(command: click.Command) -> None:
     except (KeyboardInterrupt, click.Abort):
         log.error("interrupted; the same command goes on from here")
         sys.exit(130)
+    except StartAgainError as reason:
+        log.error("%s; the same command goes on from here", reason)
+        sys.exit(_START_AGAIN)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
     except click.ClickException as mistake:

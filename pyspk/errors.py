@@ -1,10 +1,17 @@
-"""The one exception that means "a person can mend this"."""
+"""The exceptions that executables expect: "a person can mend this", and "start me again"."""
 
 
 class UserError(Exception):
     """A user's mistake, in one line: what is wrong, where (file:line, utterance), what to do.
 
     Steps print it and exit 1; a traceback is kept for our own bugs.
+    """
+
+
+class StartAgainError(Exception):
+    """A scheduler asked the program to end; all is saved, and the same command goes on. Steps exit 99.
+
+    Grid Engine starts a job that ends with 99 again.
     """
 
 

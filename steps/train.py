@@ -38,7 +38,8 @@ def main(config, overrides, init_model, fbank_config, augment_config, augment_ro
          device, overwrite, train_data, exp_dir):
     """Train on TRAIN_DATA (feats.scp, utt2spk, and vad.scp if it is there) and write EXP_DIR/final.pt.
 
-    A run that was stopped goes on after its last whole epoch.
+    A run that was stopped goes on where it was. SIGTERM and SIGUSR1, as schedulers send before a time limit, have it
+    save and end with exit code 99, which asks to be started again.
     """
     from pyspk.training.config import load_config
 
@@ -62,8 +63,8 @@ def main(config, overrides, init_model, fbank_config, augment_config, augment_ro
         from pyspk.model import choose_device
         torch_device = choose_device(device)
     # From here on old files may go: what can be found wrong beforehand has been.
-    if not begun and begin(out, asdict(settings) | more_settings, inputs, overwrite,
-                           parts=[exp_dir / "last.pt"]) is State.CURRENT:
+    if not begun and begin(out, settings.that_matter() | more_settings, inputs, overwrite,
+                           parts=[*exp_dir.glob("last*.pt"), *exp_dir.glob("epochs/*.pt")]) is State.CURRENT:
         return log.info("%s is current", out)
     if cmd and not begun:
         with follow(exp_dir / "log" / "train.log", ": epoch "):

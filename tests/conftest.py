@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from pyspk.datadir import DataDir
+from pyspk.tables.archive import ArchiveWriter
+
 ROOT = Path(__file__).resolve().parents[1]
 RATE_HZ = 16000
 
@@ -57,6 +60,21 @@ def recordings(tmp_path_factory) -> Path:
         for utt in range(6):
             soundfile.write(folder / f"s{speaker}" / f"u{utt}.wav", voice(speaker, utt, 1.2 + 0.2 * utt), RATE_HZ)
     return folder
+
+
+@pytest.fixture
+def data(tmp_path) -> DataDir:
+    """Features of 8 speakers, 6 utterances of 30 frames and 6 dimensions each, around her own spectrum over time."""
+    folder = tmp_path / "train"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    with ArchiveWriter(folder / "f.ark", folder / "feats.scp") as writer, (folder / "utt2spk").open("w") as utt2spk:
+        for spk in range(8):
+            wave = np.sin(np.arange(30)[:, None] * (0.2 + 0.25 * spk) + np.arange(6))
+            for utt in range(6):
+                writer.write(f"s{spk}-{utt}", 3 * wave + rng.normal(0, 0.5, (30, 6)))
+                utt2spk.write(f"s{spk}-{utt} s{spk}\n")
+    return DataDir(folder)
 
 
 def write_data_dir(folder: Path, recordings: Path, speakers: list[str]) -> Path:

@@ -4,6 +4,8 @@ They hold whole (B, N) matrices, as the sum over speakers in a softmax wants.
 """
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +19,7 @@ class _SoftmaxLoss(nn.Module):
     """What the family has in common."""
 
     no_margin = 0.0
+    parts: Mapping[str, Tensor] = MappingProxyType({})
 
     def learned(self) -> dict[str, float]:
         """What a log should show of the learned scalars: there is none."""

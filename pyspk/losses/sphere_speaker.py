@@ -70,6 +70,7 @@ class SphereSpeaker(nn.Module):
         self.margin_on = margin_on or ("both" if margin == "C" else "target")
         self.n_negatives = min(n_spk - 1, hard_negatives or n_spk)
         self.no_margin = 1.0 if margin == "M" else 0.0
+        self.parts: dict[str, Tensor] = {}
         self.weight = nn.Parameter(torch.empty(n_spk, emb_dim))
         nn.init.xavier_normal_(self.weight)
         self.b = nn.Parameter(torch.tensor(self.balanced_bias() if b is None else float(b)))
@@ -80,7 +81,9 @@ class SphereSpeaker(nn.Module):
         NaN where an embedding is not finite. Raises IndexError for a speaker outside 0 to N - 1.
         """
         with torch.autocast(emb.device.type, enabled=False):
-            return _BlockedLoss.apply(emb, self.weight, self.b, spk, self)
+            value, self.parts["positive"], self.parts["negative"] = _BlockedLoss.apply(emb, self.weight, self.b, spk,
+                                                                                       self)
+        return value
 
     def learned(self) -> dict[str, float]:
         """What a log should show of the learned scalars."""
@@ -140,14 +143,15 @@ class SphereSpeaker(nn.Module):
         part = theta / self.m
         return part.cos(), part.sin_().div_(theta.sin_().mul_(self.m))
 
-    def _value_and_slopes(self, emb: Tensor, weight: Tensor, b: Tensor, spk: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(the loss (), its slopes in emb (B, D), weight (N, D) and b ())."""
+    def _value_and_slopes(self, emb: Tensor, weight: Tensor, b: Tensor,
+                          spk: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """(positive and negative part of the loss (), the loss's slopes in emb (B, D), weight (N, D) and b ())."""
         n_utt, dtype = len(spk), torch.promote_types(weight.dtype, torch.float32)
         if spk.min() < 0 or spk.max() >= len(weight):
             raise IndexError(f"speakers must be from 0 to {len(weight) - 1}, not {spk.min()} to {spk.max()}")
         unit, per_length = _directions(emb.to(dtype))                      # (B, D), (B, 1)
         pull, pull_b, pull_cos = self._positive(unit, weight[spk].to(dtype), b)               # (B,), three times
-        value, slope_b = pull.sum(), pull_b.sum()
+        pulls, pushes, slope_b = pull.sum(), pull.new_zeros(()), pull_b.sum()
         slope_unit, slope_weight = torch.zeros_like(unit), torch.empty_like(weight, dtype=dtype)
         hardest = self._hardest(unit, weight, spk) if self.n_negatives < len(weight) - 1 else None
         for block in self._blocks(len(weight), n_utt, unit.device):
@@ -157,7 +161,7 @@ class SphereSpeaker(nn.Module):
             own = _entries(spk[:, None], block)
             push, push_b, slope_cos = self._negatives(cos, b, own, hardest, block)
             slope_cos[own] = pull_cos[own[0]]
-            value += push
+            pushes += push
             slope_b += push_b
             slope_dot = slope_cos.mul_(per_axis / n_utt)
             slope_unit.addmm_(slope_dot, axes)
@@ -167,8 +171,9 @@ class SphereSpeaker(nn.Module):
         along = torch.linalg.vecdot(slope_unit, unit)[:, None]
         slope_emb = slope_unit.addcmul_(unit, along, value=-1).mul_(per_length)
         most = torch.finfo(emb.dtype).max                      # the slope of a short float16 vector can exceed it
-        return value / n_utt, [slope_emb.clamp_(-most, most).to(emb.dtype), slope_weight.to(weight.dtype),
-                               (slope_b / n_utt).to(b.dtype)]
+        slope_emb.clamp_(-most, most)
+        slopes = slope_emb.to(emb.dtype), slope_weight.to(weight.dtype), (slope_b / n_utt).to(b.dtype)
+        return (pulls / n_utt, pushes / n_utt), slopes
 
     def _positive(self, unit: Tensor, axes: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(lam * softplus(-s_y), its slope in b, its slope in cos th_y), (B,) each, of unit and axes (B, D)."""
@@ -220,15 +225,16 @@ class _BlockedLoss(torch.autograd.Function):
     """The slopes are computed with the value and handed over in backward, without a second copy of any."""
 
     @staticmethod
-    def forward(ctx, emb: Tensor, weight: Tensor, b: Tensor, spk: Tensor, loss: SphereSpeaker) -> Tensor:
-        value, ctx.slopes = loss._value_and_slopes(emb, weight, b, spk)
+    def forward(ctx, emb: Tensor, weight: Tensor, b: Tensor, spk: Tensor, loss: SphereSpeaker) -> tuple[Tensor, ...]:
+        (positive, negative), ctx.slopes = loss._value_and_slopes(emb, weight, b, spk)
         ctx.save_for_backward(emb, weight, b, spk)
         ctx.loss = loss
-        return value
+        ctx.mark_non_differentiable(positive, negative)
+        return positive + negative, positive, negative
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, slope: Tensor):
+    def backward(ctx, slope: Tensor, *_parts):
         slopes, ctx.slopes = ctx.slopes, None
         if slopes is None:                                                 # a second time through the same value
             slopes = ctx.loss._value_and_slopes(*ctx.saved_tensors)[1]

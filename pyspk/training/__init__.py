@@ -1,8 +1,13 @@
 """Training: settings, schedules, checkpoints and the loop, in this order.
 
-    config.py       one TOML file and --set key=value, checked
-    split.py        speakers to train on and speakers to validate with
-    schedule.py     rate and margin as functions of the samples seen
-    checkpoint.py   everything a run needs to go on
-    loop.py         the loop itself
+    config.py         one TOML file and --set key=value, checked
+    split.py          speakers to train on and speakers to validate with
+    schedule.py       rate and margin as functions of the samples seen
+    steps.py          one step: forward, backward, update
+    report.py         what an epoch came to
+    validation.py     EER of held-out speakers
+    average.py        the networks that final.pt is the mean of
+    checkpoint.py     everything a run needs to go on
+    interruption.py   Ctrl-C, and a scheduler's signals
+    loop.py           the loop itself
 """

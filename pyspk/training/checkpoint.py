@@ -1,42 +1,89 @@
 """Everything a run needs to go on as if it had never stopped."""
 
+import logging
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from pyspk.errors import UserError
 from pyspk.model import load_torch, save_torch
+from pyspk.tables.atomic import commit, temporary_path
 
+log = logging.getLogger("pyspk")
 LAST = "last.pt"
 
 
-def save_checkpoint(folder: Path, epoch: int, net: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer,
-                    history: list[dict]) -> None:
-    """Write folder/last.pt after `epoch` whole epochs. history: one dict of plain numbers an epoch.
+@dataclass
+class Progress:
+    """How far a run has come.
 
-    Chunks need no saved random state: they follow from the seed and the epoch.
+    Chunks, rate and margin follow from it and from the seed, so that nothing else has to be remembered of them.
     """
-    save_torch(folder / LAST, {
-        "epoch": epoch, "net": net.state_dict(), "loss": loss.state_dict(), "optimizer": optimizer.state_dict(),
-        "torch_random_state": torch.get_rng_state(), "history": history})
+
+    epoch: int = 0                                                # whole epochs done
+    batch: int = 0                                                # batches of the next epoch done
+    sums: dict[str, float] = field(default_factory=dict)          # what its report adds up, see report.py
+    history: list[dict] = field(default_factory=list)             # the reports of the whole epochs
 
 
-def load_checkpoint(folder: Path, net: nn.Module, loss: nn.Module,
-                    optimizer: torch.optim.Optimizer) -> tuple[int, list[dict]]:
-    """Put folder/last.pt into net, loss and optimizer; (epochs done, history). (0, []) when there is none.
+class Checkpoints:
+    """last.pt in a folder and, as last.1.pt and so on, the `keep` - 1 before it."""
 
-    Raises UserError when the file is damaged or belongs to another network.
-    """
-    path = folder / LAST
-    if not path.exists():
-        return 0, []
-    saved = load_torch(path)
-    try:
-        net.load_state_dict(saved["net"])
-        loss.load_state_dict(saved["loss"])
-        optimizer.load_state_dict(saved["optimizer"])
-        torch.set_rng_state(saved["torch_random_state"])
-        return saved["epoch"], saved["history"]
-    except (KeyError, ValueError, RuntimeError) as fault:
-        raise UserError(f"{path}: not a checkpoint of this run ({fault}); remove it to start again") from None
+    def __init__(self, folder: Path, keep: int):
+        self._paths = [folder / LAST, *(folder / f"last.{i}.pt" for i in range(1, keep))]
+
+    def save(self, progress: Progress, parts: dict, about: dict) -> None:
+        """Write last.pt, atomically, after the one before has moved on.
+
+        parts: name -> what has state_dict(): network, loss, optimizer, scaler. about: plain values that must be the
+        same when the run goes on.
+        """
+        newest = temporary_path(self._paths[0])
+        save_torch(newest, {"progress": asdict(progress), "about": about, "random": _random_states(),
+                            **{name: part.state_dict() for name, part in parts.items()}})
+        for newer, older in reversed(list(zip(self._paths, self._paths[1:], strict=False))):
+            if newer.exists():
+                newer.replace(older)
+        commit(newest, self._paths[0])
+
+    def load(self, parts: dict, about: dict) -> Progress | None:
+        """Put the newest checkpoint that can be read into `parts`, as save took them; None when there is none.
+
+        Raises UserError when none can be read, when one belongs to another network, and when `about` differs.
+        """
+        there = [path for path in self._paths if path.exists()]
+        for path in there:
+            try:
+                saved = load_torch(path)
+            except UserError as fault:
+                if path == there[-1]:
+                    raise
+                log.warning("%s; going on from the checkpoint before it", fault)
+                continue
+            return self._put(path, saved, parts, about)
+        return None
+
+    @staticmethod
+    def _put(path: Path, saved: dict, parts: dict, about: dict) -> Progress:
+        try:
+            for key, value in about.items():
+                if saved["about"][key] != value:
+                    raise UserError(f"{path}: the training data had {saved['about'][key]} {key} then, and {value} now; "
+                                    "restore them, or train elsewhere")
+            for name, part in parts.items():
+                part.load_state_dict(saved[name])
+            _set_random_states(saved["random"])
+            return Progress(**saved["progress"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as fault:
+            raise UserError(f"{path}: not a checkpoint of this run ({fault}); remove it to start again") from None
+
+
+def _random_states() -> dict:
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def _set_random_states(saved: dict) -> None:
+    torch.set_rng_state(saved["cpu"])
+    if len(saved["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(saved["cuda"])

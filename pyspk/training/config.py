@@ -14,6 +14,11 @@ from pyspk.losses import LOSSES
 from pyspk.nets import NETS
 from pyspk.tables.text import read_text
 
+PRECISIONS = ("float32", "bfloat16", "float16")
+LR_SCHEDULES = ("exponential", "cosine")
+AVERAGES = ("last", "best")
+_FREE = ("n_workers", "checkpoint_minutes", "keep_checkpoints")      # these change nothing in the result
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -50,6 +55,8 @@ class TrainConfig:
     samples_per_epoch: int = 0          # 0: as many as there are training utterances
     valid_speakers: int = -1            # held out for validation; -1: a tenth, 4 to 100, none of fewer than 12
     valid_utts_per_speaker: int = 10    # at most, of each held-out speaker
+    min_utts_per_speaker: int = 2       # training refuses speakers with fewer; 1 takes all
+    speed_copies: bool = True           # train on speakers at another speed (sp0.9-SPK, sp1.1-SPK) too
     n_workers: int = 0                  # processes that read chunks; 0: the training process itself
     balance: str = "utterance"          # what comes once before any comes again: utterance, or speaker
     seed: int = 0                       # of weights and chunks
@@ -57,11 +64,21 @@ class TrainConfig:
     n_epochs: int = 150
     warmup_epochs: float = 6.0          # the rate rises linearly from 0
     lr: float = 0.2                     # learning rate; 0.1 for every 64 chunks of a batch
-    final_lr: float = 1e-4              # reached exponentially at the end
+    lr_schedule: str = "exponential"    # how it falls, or cosine
+    final_lr: float = 1e-4              # reached at the end
     momentum: float = 0.9               # Nesterov's
     weight_decay: float = 1e-4          # of weights; biases, normalisation and PReLU slopes have none
     margin_start_epoch: float = 20.0    # until here the margin is none: 0, or 1 for margin M
     margin_full_epoch: float = 40.0     # from here on it is m
+    # what final.pt is
+    patience_epochs: int = 0            # end when the validation EER has not fallen for so many epochs; 0: never
+    average_epochs: int = 1             # the mean of the networks after so many epochs ...
+    average_of: str = "last"            # ... the last ones, or the best: those of the lowest validation EER
+    # machine; of these only precision changes the result by more than rounding
+    precision: str = "float32"          # of the network: float32, bfloat16 or float16 (both by autocast)
+    compile: bool = False               # torch.compile the network: faster, after some minutes
+    checkpoint_minutes: float = 15.0    # how often last.pt is written within an epoch; always after one
+    keep_checkpoints: int = 2           # last.pt and the ones before it, taken when it cannot be read
 
     def __post_init__(self):
         _require(self.net in NETS, "net", self.net, f"one of {', '.join(NETS)}")
@@ -69,9 +86,13 @@ class TrainConfig:
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more (batch normalisation)")
         _require(self.balance in BALANCES, "balance", self.balance, f"one of {', '.join(BALANCES)}")
         _require(self.channels is None or self.channels >= 1, "channels", self.channels, "1 or more")
-        for name in ("emb_dim", "chunk_frames", "n_epochs", "valid_utts_per_speaker"):
+        for name, valid in (("precision", PRECISIONS), ("lr_schedule", LR_SCHEDULES), ("average_of", AVERAGES)):
+            _require(getattr(self, name) in valid, name, getattr(self, name), f"one of {', '.join(valid)}")
+        for name in ("emb_dim", "chunk_frames", "n_epochs", "valid_utts_per_speaker", "min_utts_per_speaker",
+                     "average_epochs", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("samples_per_epoch", "n_workers", "seed", "warmup_epochs", "weight_decay", "margin_start_epoch"):
+        for name in ("samples_per_epoch", "n_workers", "seed", "warmup_epochs", "weight_decay", "margin_start_epoch",
+                     "patience_epochs"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _require(self.valid_speakers >= -1 and self.valid_speakers != 1, "valid_speakers", self.valid_speakers,
                  "-1 (a tenth), 0 (none) or 2 or more")
@@ -79,6 +100,13 @@ class TrainConfig:
         _require(0 < self.final_lr <= self.lr, "final_lr", self.final_lr, f"above 0 and at most lr ({self.lr:g})")
         _require(self.margin_start_epoch <= self.margin_full_epoch, "margin_full_epoch", self.margin_full_epoch,
                  f"at least margin_start_epoch ({self.margin_start_epoch:g})")
+        _require(self.checkpoint_minutes > 0, "checkpoint_minutes", self.checkpoint_minutes, "above 0")
+        _require(self.valid_speakers != 0 or not (self.patience_epochs or self.average_of == "best"), "valid_speakers",
+                 0, "another number with patience_epochs or average_of = best, which go by the validation EER")
+
+    def that_matter(self) -> dict:
+        """The settings that the result depends on: a run that goes on must have the same."""
+        return {key: value for key, value in asdict(self).items() if key not in _FREE}
 
     def net_settings(self, feat_dim: int) -> dict:
         """What model.build_net takes: the name, and those of the settings that this network has."""
@@ -122,7 +150,7 @@ def to_toml(config: TrainConfig) -> str:
 _OPTIONAL = {field.name for field in fields(TrainConfig) if field.default is None}
 _TYPES = {field.name: get_args(field.type)[0] if field.name in _OPTIONAL else field.type
           for field in fields(TrainConfig)}      # of "float | None", float
-_TYPE_NAMES = {int: "a whole number", float: "a number", str: "a text"}
+_TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 def _typed(key: str, value: object, where: str) -> object:
@@ -142,6 +170,8 @@ def _from_text(key: str, text: str) -> object:
     """The value a text stands for, None where that is allowed; _typed judges a text that fits no number."""
     if key in _OPTIONAL and text == "none":
         return None
+    if _TYPES.get(key) is bool and text in ("true", "false"):
+        return text == "true"
     for convert in (int, float) if _TYPES.get(key) in (int, float) else ():
         try:
             return convert(text)
@@ -151,6 +181,8 @@ def _from_text(key: str, text: str) -> object:
 
 
 def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 

@@ -1,108 +1,172 @@
-"""The training loop: chunks in, final.pt out, a checkpoint and a validation EER each epoch."""
+"""The training loop: chunks in, final.pt out; a checkpoint, a validation EER and a report each epoch."""
 
 import json
 import logging
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from pyspk.chunks import ChunkBatches, FeatureReader
 from pyspk.datadir import DataDir
-from pyspk.embeddings import embed
-from pyspk.errors import UserError, first_few
+from pyspk.errors import UserError
 from pyspk.losses import LOSSES
-from pyspk.metrics import eer
 from pyspk.model import FINAL, build_net, save_model, start_from
 from pyspk.tables.text import write_lines, write_table
-from pyspk.training.checkpoint import load_checkpoint, save_checkpoint
+from pyspk.training.average import keep_epoch, mean_weights, wanted_epochs
+from pyspk.training.checkpoint import Checkpoints, Progress
 from pyspk.training.config import TrainConfig, to_toml
+from pyspk.training.interruption import Interruption, interruption, outlast_signals
+from pyspk.training.report import count, in_words, report
 from pyspk.training.schedule import Schedule
-from pyspk.training.split import split_speakers
+from pyspk.training.split import Split, split_speakers
+from pyspk.training.steps import Step, Stepper
+from pyspk.training.validation import validation_eer
 from pyspk.waves import WaveReader
 
 log = logging.getLogger("pyspk")
-_VALID_UTTS_AT_ONCE = 32
 
 
 def train(config: TrainConfig, data: DataDir, folder: Path, device: torch.device, init_model: Path | None = None,
           reader: FeatureReader | WaveReader | None = None) -> None:
-    """Train on `data` and leave config.toml, spk2id, last.pt, log/train.jsonl and final.pt in `folder`.
+    """Train on `data` and leave config.toml, spk2id, last.pt, epochs/, log/train.jsonl and final.pt in `folder`.
 
-    Goes on from folder/last.pt when there is one, else begins with the network of the model folder `init_model`, else
-    with a new one. reader: what gives the chunks of the utterances in its utt2spk; None: feats.scp of `data`. Raises
-    UserError for data that cannot be trained on, for a model with other settings and for a loss that is not finite,
-    naming the utterances.
+    Goes on from folder/last.pt when there is one, to the batch, else begins with the network of the model folder
+    `init_model`, else with a new one. reader: what gives the chunks of the utterances in its utt2spk; None: feats.scp
+    of `data`. Raises UserError for data that cannot be trained on, for a model with other settings and for a loss that
+    is not finite, naming the utterances; KeyboardInterrupt and StartAgainError after a signal, when all is saved.
     """
     reader = reader or FeatureReader.from_data_dir(data)
     split = split_speakers(reader.utt2spk, config, data.path)
-    net_settings = config.net_settings(feat_dim=reader.dim)
-
-    _make_deterministic(config.seed)
-    net = build_net(net_settings)
-    if init_model:
-        start_from(net, net_settings, init_model)
-    net = net.to(device, memory_format=torch.channels_last)      # what convolutions are faster in
-    loss = LOSSES[config.loss](config.emb_dim, len(split.spk2id), **config.loss_settings()).to(device)
-    optimizer = make_optimizer(net, loss, config)
-    log.info("%d speakers, %d utterances for training; %d speakers held out; %s, %.2f M parameters, on %s",
-             len(split.spk2id), len(split.utts), len(split.valid), _in_words(net_settings),
-             sum(p.numel() for p in net.parameters()) / 1e6, device)
-    log.info("%s", _in_words({"loss": config.loss, **config.loss_settings()}))
-
     write_lines(folder / "config.toml", to_toml(config).splitlines())
     write_table(folder / "spk2id", split.spk2id)
-    first_epoch, history = load_checkpoint(folder, net, loss, optimizer)
-    if first_epoch:
-        log.info("going on after epoch %d of %d", first_epoch, config.n_epochs)
-    for epoch in range(first_epoch, config.n_epochs):
-        batches = ChunkBatches(reader, split.utts, split.spk_ids, config.chunk_frames, config.batch_size,
-                               config.samples_per_epoch or len(split.utts), config.seed, epoch, config.balance)
-        report = train_epoch(net, loss, optimizer, batches, config, epoch, device)
-        history.append({"epoch": epoch + 1, **report, "valid_eer": validation_eer(net, reader, split.valid)})
-        log.info("%s", in_words(history[-1], config.n_epochs))
-        save_checkpoint(folder, epoch + 1, net, loss, optimizer, history)
-        write_lines(folder / "log" / "train.jsonl", map(json.dumps, history))
-    save_model(folder / FINAL, net_settings, net)
+    Trainer(config, reader, split, folder, device, init_model).run()
 
 
-def train_epoch(net: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer, batches: ChunkBatches,
-                config: TrainConfig, epoch: int, device: torch.device) -> dict[str, float]:
-    """One pass over `batches`; what it came to, as plain numbers by name."""
-    net.train()
-    schedule = Schedule(config, len(batches) * config.batch_size, loss.no_margin)
-    loader = DataLoader(batches, batch_size=None, num_workers=config.n_workers, pin_memory=device.type == "cuda")
-    total, waited, started = 0.0, 0.0, time.perf_counter()
-    bar = tqdm(total=len(batches), desc=f"epoch {epoch + 1}", unit="batch", leave=False,
-               disable=not sys.stderr.isatty())
-    with bar:
-        chunks = iter(loader)
-        for i in range(len(batches)):
-            asked = time.perf_counter()
-            feats, spk = _next(chunks)                                       # (B, T, F), (B,)
-            waited += time.perf_counter() - asked
-            n_seen = (epoch * len(batches) + i) * config.batch_size
-            for group in optimizer.param_groups:
-                group["lr"] = schedule.lr(n_seen)
-            loss.m = schedule.margin(n_seen)
-            emb = net(feats.to(device, non_blocking=True))                   # (B, D)
-            value = loss(emb, spk.to(device, non_blocking=True))             # ()
-            if not torch.isfinite(value):
-                raise UserError(f"epoch {epoch + 1}, batch {i + 1}: {_what_is_not_finite(feats, emb, batches.names(i))}"
-                                f" (rate {schedule.lr(n_seen):.3g}); last.pt is from epoch {epoch}")
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()
-            optimizer.step()
-            total += value.item()
-            bar.update()
-    seconds = time.perf_counter() - started
-    return {"loss": total / len(batches), "lr": schedule.lr(n_seen), "margin": loss.m, **loss.learned(),
-            "chunks_per_s": len(batches) * config.batch_size / seconds, "waited_share": waited / seconds}
+class Trainer:
+    """A network, its loss and its optimizer on their way through the epochs; `progress` says how far they are."""
+
+    def __init__(self, config: TrainConfig, reader: FeatureReader | WaveReader, split: Split, folder: Path,
+                 device: torch.device, init_model: Path | None = None):
+        self.config, self.reader, self.split, self.folder, self.device = config, reader, split, folder, device
+        self.net_settings = config.net_settings(feat_dim=reader.dim)
+        _make_reproducible(config.seed, device)
+        self.net = build_net(self.net_settings)
+        if init_model:
+            start_from(self.net, self.net_settings, init_model)
+        self.net = self.net.to(device, memory_format=torch.channels_last)      # what convolutions are faster in
+        self.loss = LOSSES[config.loss](config.emb_dim, len(split.spk2id), **config.loss_settings()).to(device)
+        self.optimizer = make_optimizer(self.net, self.loss, config)
+        self.stepper = Stepper(self.net, self.loss, self.optimizer, config.precision, config.compile, device)
+        self.checkpoints = Checkpoints(folder, config.keep_checkpoints)
+        self.progress = Progress()
+        self._saved_at = time.monotonic()
+        self._describe()
+
+    def run(self) -> None:
+        """Go on from the last checkpoint, if there is one, to final.pt."""
+        self.progress = self.checkpoints.load(self._parts(), self._about()) or self.progress
+        if self.progress != Progress():
+            log.info("going on after %d epochs and %d batches of %d epochs", self.progress.epoch, self.progress.batch,
+                     self.config.n_epochs)
+        with interruption() as stop:
+            while self.progress.epoch < self.config.n_epochs and not self._patience_is_over():
+                try:
+                    self._train_epoch(stop)
+                except RuntimeError as fault:      # torch raises it wherever this process is at the moment
+                    if "DataLoader worker" not in str(fault):
+                        raise
+                    raise UserError(f"a process that reads data died ({fault}); is there too little memory? Try a "
+                                    "lower n_workers") from None
+                self._end_epoch()
+        config, history = self.config, self.progress.history
+        epochs = wanted_epochs(history, config.average_epochs, config.average_of)
+        self.net.load_state_dict(mean_weights(self.folder, epochs))
+        save_model(self.folder / FINAL, self.net_settings, self.net)
+
+    def _train_epoch(self, stop: Interruption) -> None:
+        """What is left of an epoch; saves at its end, now and then, and when it has to stop."""
+        config, progress = self.config, self.progress
+        batches = ChunkBatches(self.reader, self.split.utts, self.split.spk_ids, config.chunk_frames, config.batch_size,
+                               config.samples_per_epoch or len(self.split.utts), config.seed, progress.epoch,
+                               config.balance)
+        schedule = Schedule(config, len(batches) * config.batch_size, self.loss.no_margin)
+        self.net.train()
+        asked = time.perf_counter()
+        for batch in self._loaded(batches):
+            waited = time.perf_counter() - asked
+            self._set_schedule(schedule, batches)
+            numbers = self.stepper.step(Step(progress.epoch, progress.batch, batches.names(progress.batch)), *batch)
+            progress.batch += 1
+            now = time.perf_counter()
+            count(progress.sums, numbers, config.batch_size, now - asked, waited)
+            asked = now
+            if stop.signal:
+                break
+            if time.monotonic() - self._saved_at > 60 * config.checkpoint_minutes:
+                self._save()
+        self._save()
+        if stop.signal:
+            stop.leave()
+        self._set_schedule(schedule, batches)      # what the report says, where an epoch was over when the run went on
+
+    def _end_epoch(self) -> None:
+        """Validate, report, and keep the network where final.pt may want it."""
+        config, progress = self.config, self.progress
+        now = {"lr": self.optimizer.param_groups[0]["lr"], "margin": self.loss.m, **self.loss.learned()}
+        done = report(progress.epoch + 1, progress.sums, now, self.device)
+        done["valid_eer"] = validation_eer(self.net, self.reader, self.split.valid)
+        progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, {}
+        progress.history.append(done)
+        log.info("%s", in_words(done, config.n_epochs))
+        write_lines(self.folder / "log" / "train.jsonl", map(json.dumps, progress.history))
+        wanted = wanted_epochs(progress.history, config.average_epochs, config.average_of)
+        keep_epoch(self.folder, progress.epoch, wanted, self.net_settings, self.net)
+
+    def _set_schedule(self, schedule: Schedule, batches: ChunkBatches) -> None:
+        n_seen = (self.progress.epoch * len(batches) + self.progress.batch) * self.config.batch_size
+        for group in self.optimizer.param_groups:
+            group["lr"] = schedule.lr(n_seen)
+        self.loss.m = schedule.margin(n_seen)
+
+    def _loaded(self, batches: ChunkBatches) -> Iterator[tuple[Tensor, Tensor]]:
+        """(feats (B, T, F), spk (B,)) of the batches that are left."""
+        left = range(self.progress.batch, len(batches))
+        loader = DataLoader(batches, batch_size=None, sampler=left, num_workers=self.config.n_workers,
+                            worker_init_fn=outlast_signals, pin_memory=self.device.type == "cuda")
+        try:
+            yield from tqdm(loader, desc=f"epoch {self.progress.epoch + 1}", unit="batch", leave=False,
+                            initial=left.start, total=left.stop, disable=not sys.stderr.isatty())
+        except UserError as fault:      # from a worker process the message comes wrapped in a traceback
+            raise UserError(str(fault).strip().splitlines()[-1].removeprefix("pyspk.errors.UserError: ")) from None
+
+    def _patience_is_over(self) -> bool:
+        """Whether the validation EER has not fallen for patience_epochs."""
+        eers = [done["valid_eer"] for done in self.progress.history]
+        since_best = len(eers) - 1 - eers.index(min(eers)) if eers and self.config.patience_epochs else 0
+        return since_best >= self.config.patience_epochs > 0
+
+    def _save(self) -> None:
+        self.checkpoints.save(self.progress, self._parts(), self._about())
+        self._saved_at = time.monotonic()
+
+    def _parts(self) -> dict:
+        return {"net": self.net, "loss": self.loss, "optimizer": self.optimizer, "scaler": self.stepper.scaler}
+
+    def _about(self) -> dict:
+        return {"speakers": len(self.split.spk2id), "utterances": len(self.split.utts)}
+
+    def _describe(self) -> None:
+        split, config = self.split, self.config
+        log.info("%d speakers, %d utterances for training; %d speakers held out; %s, %.2f M parameters, on %s",
+                 len(split.spk2id), len(split.utts), len(split.valid), _in_words(self.net_settings),
+                 sum(p.numel() for p in self.net.parameters()) / 1e6, self.device)
+        log.info("%s", _in_words({"loss": config.loss, **config.loss_settings()}))
 
 
 def make_optimizer(net: nn.Module, loss: nn.Module, config: TrainConfig) -> torch.optim.SGD:
@@ -110,51 +174,8 @@ def make_optimizer(net: nn.Module, loss: nn.Module, config: TrainConfig) -> torc
     parameters = [*net.parameters(), *loss.parameters()]
     groups = [{"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
               {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
-
-
-def validation_eer(net: nn.Module, reader: FeatureReader | WaveReader, valid: dict[str, list[str]]) -> float | None:
-    """EER in [0, 1] over all pairs of the held-out speakers' utterances, their mean subtracted; None without pairs."""
-    labels = np.array([i for i, utts in enumerate(valid.values()) for _ in utts])
-    if len(valid) < 2 or len(labels) == len(valid):
-        return None
-    net.eval()
-    utts = [utt for utts in valid.values() for utt in utts]
-    n = 1 if next(net.parameters()).device.type == "cpu" else _VALID_UTTS_AT_ONCE      # a CPU gains nothing by more
-    embs = np.concatenate([embed(net, [reader.whole(utt) for utt in utts[i:i + n]]) for i in range(0, len(utts), n)])
-    embs -= embs.mean(axis=0)
-    embs /= np.linalg.norm(embs, axis=1, keepdims=True)
-    first, second = np.triu_indices(len(labels), k=1)
-    scores = np.einsum("nd,nd->n", embs[first], embs[second])
-    same = labels[first] == labels[second]
-    return float(eer(scores[same], scores[~same]))
-
-
-def in_words(report: dict, n_epochs: int) -> str:
-    """One line of the log."""
-    bias = f"b {report['b']:.2f}, " if "b" in report else ""
-    valid = "" if report["valid_eer"] is None else f", validation EER {100 * report['valid_eer']:.2f}%"
-    return (f"epoch {report['epoch']}/{n_epochs}: loss {report['loss']:.4f}{valid}, margin {report['margin']:.3f}, "
-            f"{bias}rate {report['lr']:.2e}, {report['chunks_per_s']:.0f} chunks/s, "
-            f"{100 * report['waited_share']:.0f}% of the time waiting for data")
-
-
-def _next(chunks) -> tuple[torch.Tensor, torch.Tensor]:
-    try:
-        return next(chunks)
-    except UserError as fault:      # from a worker process the message comes wrapped in a traceback
-        raise UserError(str(fault).strip().splitlines()[-1].removeprefix("pyspk.errors.UserError: ")) from None
-
-
-def _what_is_not_finite(feats: torch.Tensor, emb: torch.Tensor, names: list[str]) -> str:
-    """Where a loss that is not finite comes from, and what to do. feats (B, T, F), emb (B, D), B names."""
-    for what, values, remedy in (("features", feats, "make them again"),
-                                 ("embeddings", emb, "the network diverged: lower lr and start again")):
-        good = values.flatten(1).isfinite().all(dim=1)                       # (B,)
-        if not good.all():
-            bad = [name for name, fine in zip(names, good.tolist(), strict=True) if not fine]
-            return f"the {what} of {len(bad)} utterances are not finite ({first_few(bad, 5)}); {remedy}"
-    return f"the loss is not finite with the utterances {first_few(names, 5)}; lower lr and start again"
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0,
+                           fused=parameters[0].is_cuda)
 
 
 def _in_words(settings: dict) -> str:
@@ -163,6 +184,8 @@ def _in_words(settings: dict) -> str:
     return ", ".join([name, *(f"{key} {value}" for key, value in others)])
 
 
-def _make_deterministic(seed: int) -> None:
+def _make_reproducible(seed: int, device: torch.device) -> None:
+    """The same weights from the same seed, to the bit on a CPU; a GPU may choose the fastest of its algorithms."""
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(device.type == "cpu", warn_only=True)
+    torch.backends.cudnn.benchmark = True

@@ -1,5 +1,7 @@
 """Learning rate and margin as functions of the samples seen: the batch size and the number of GPUs change nothing."""
 
+import math
+
 from pyspk.training.config import TrainConfig
 
 
@@ -10,11 +12,14 @@ class Schedule:
         self._config, self._samples_per_epoch, self._no_margin = config, samples_per_epoch, no_margin
 
     def lr(self, n_samples: int) -> float:
-        """Exponential from lr to final_lr over the run, times a linear warm-up from 0 over warmup_epochs."""
+        """From lr to final_lr over the run, exponentially or as half a cosine, times a linear warm-up from 0."""
         config, epoch = self._config, n_samples / self._samples_per_epoch
-        decay = (config.final_lr / config.lr) ** (epoch / config.n_epochs)
-        warmup = min(1.0, epoch / config.warmup_epochs) if config.warmup_epochs else 1.0
-        return config.lr * decay * warmup
+        done = epoch / config.n_epochs
+        if config.lr_schedule == "cosine":
+            lr = config.final_lr + (config.lr - config.final_lr) * (1 + math.cos(math.pi * done)) / 2
+        else:
+            lr = config.lr * (config.final_lr / config.lr) ** done
+        return lr * (min(1.0, epoch / config.warmup_epochs) if config.warmup_epochs else 1.0)
 
     def margin(self, n_samples: int) -> float:
         """No margin until margin_start_epoch, then linear up to m at margin_full_epoch."""

@@ -1,0 +1,53 @@
+"""Signals that end a run, heeded between two batches: the run saves where it is, and leaves."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pyspk.errors import StartAgainError
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)      # Ctrl-C; a scheduler's, before a time limit
+_GRACE_S = 30
+
+
+class Interruption:
+    """Whether a signal has come, and which."""
+
+    def __init__(self):
+        self.signal: signal.Signals | None = None
+
+    def leave(self) -> None:
+        """Raise what the signal asks for: KeyboardInterrupt, or StartAgainError."""
+        if self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise StartAgainError(f"{self.signal.name} came")
+
+    def _note(self, number: int, _frame) -> None:
+        if number == signal.SIGINT == self.signal:      # a second Ctrl-C does not wait
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number)
+
+
+@contextmanager
+def interruption() -> Iterator[Interruption]:
+    """Within the block signals are noted instead of ending the process; in another thread than the main one none is."""
+    noted = Interruption()
+    try:
+        before = {number: signal.signal(number, noted._note) for number in _SIGNALS}
+    except ValueError:                                 # Python lets the main thread alone do this
+        before = {}
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def outlast_signals(_worker: int) -> None:
+    """For processes that read data: what comes to the whole group is the training process's to heed.
+
+    After a SIGTERM, by which Python also ends them when the training process fails, they live for so long at most.
+    """
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))

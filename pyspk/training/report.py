@@ -1,0 +1,32 @@
+"""What an epoch came to: numbers of the steps added up, as a line of the log and of log/train.jsonl."""
+
+import torch
+
+_MEANS = ("loss", "positive", "negative", "grad_norm")      # over the steps of an epoch; what the loss has of them
+
+
+def count(sums: dict[str, float], numbers: dict[str, float], n_samples: int, seconds: float, waited: float) -> None:
+    """Add to `sums` what one step measured, its samples, and the seconds that it took and waited for data."""
+    for name, value in (*numbers.items(), ("steps", 1), ("samples", n_samples), ("seconds", seconds),
+                        ("waited", waited)):
+        sums[name] = sums.get(name, 0.0) + value
+
+
+def report(epoch: int, sums: dict[str, float], now: dict[str, float], device: torch.device) -> dict:
+    """Plain numbers by name: the epoch (from 1), means over its steps, what holds `now`, speed and memory."""
+    done = {"epoch": epoch, **{name: sums[name] / sums["steps"] for name in _MEANS if name in sums}, **now,
+            "samples_per_s": sums["samples"] / sums["seconds"], "waited_share": sums["waited"] / sums["seconds"]}
+    if device.type == "cuda":
+        done["gpu_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
+    return done
+
+
+def in_words(done: dict, n_epochs: int) -> str:
+    """A report as one line of the log."""
+    parts = f" (positive {done['positive']:.4f}, negative {done['negative']:.4f})" if "positive" in done else ""
+    valid = "" if done.get("valid_eer") is None else f", validation EER {100 * done['valid_eer']:.2f}%"
+    bias = f"b {done['b']:.2f}, " if "b" in done else ""
+    memory = f", {done['gpu_gib']:.1f} GiB of the GPU" if "gpu_gib" in done else ""
+    return (f"epoch {done['epoch']}/{n_epochs}: loss {done['loss']:.4f}{parts}{valid}, margin {done['margin']:.3f}, "
+            f"{bias}rate {done['lr']:.2e}, gradient {done['grad_norm']:.3g}, {done['samples_per_s']:.0f} samples/s, "
+            f"{100 * done['waited_share']:.0f}% of the time waiting for data{memory}")
