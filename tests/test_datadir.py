@@ -32,6 +32,7 @@ def test_recordings_and_segments(tmp_path):
 
 @pytest.mark.parametrize(("segments", "said"), [
     ("a-1 r1 0\n", ":1: .*is not \"utterance recording start end\""), ("a-1 r1 0 x\n", "is not"),
+    ("a-1 r1 0 inf\n", "is not"), ("a-1 r1 nan 1\n", "is not"),
     ("a-1 r9 0 1\n", 'recording "r9" is not in'), ("a-1 r1 2 2\n", "has no length"), ("a-1 r1 -1 2\n", "has no length"),
 ])
 def test_a_malformed_segment_is_named(tmp_path, segments, said):

@@ -17,7 +17,7 @@ TANGLED = {
     "utt2spk": "b-1 b\na-1 a\na-2 a\na-1 a\nc-1 c\n\nd-1 d\ne-1",
     "wav.scp": "r1 x.wav\r\nr2 sox  y - |\r\nr9 unused\r\n",
     "segments": "a-1 r1 0 1\na-2\tr1 1  2\nb-1 r2 0 1\nc-1 r7 0 1\nd-1 r2 0 1\n",
-    "text": "a-1 one  two\na-2\nb-1 x\nc-1 y\nd-1 w\nz-1 z\n", "spk2gender": "a f\nb m\nc m\n",
+    "text": "\ufeffa-1 one  two\na-2\nb-1 x\nc-1 y\nd-1 w\nz-1 z\n", "spk2gender": "a f\nb m\nc m\n",
     "utt2num_frames": "a-1 5\na-2 7\nb-1 none\nc-1 4\nd-1 1\n", "spk2utt": "nonsense\n", "notes": "kept\n"}
 MENDED = {
     "utt2spk": "a-1 a\na-2 a\n", "wav.scp": "r1 x.wav\n", "segments": "a-1 r1 0 1\na-2 r1 1  2\n",

@@ -13,7 +13,7 @@ from pyspk.errors import UserError
 from pyspk.tables.archive import ArchiveWriter
 from pyspk.tables.atomic import atomic_write
 from pyspk.tables.records import State, begin, fingerprint
-from pyspk.tables.text import read_table, write_table
+from pyspk.tables.text import read_table, read_text, write_table
 
 
 @pytest.mark.parametrize(("text", "said"), [
@@ -32,6 +32,21 @@ def test_missing_and_binary_tables_are_named(tmp_path):
     (tmp_path / "t").write_bytes(b"a \xff\xfe\n")
     with pytest.raises(UserError, match="not UTF-8"):
         read_table(tmp_path / "t")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_text_and_a_fault_of_a_table(tmp_path):
+    (tmp_path / "t").write_bytes(b"\xef\xbb\xbfa 1\r\nb \xef\xbb\xbf\n")
+    assert read_text(tmp_path / "t") == "a 1\nb \ufeff\n"
+    with pytest.raises(UserError, match=r"t:1: a byte-order mark stands before .*; and 1 more"):
+        read_table(tmp_path / "t")
+
+
+def test_the_command_that_takes_a_byte_order_mark_away_does(tmp_path):
+    (tmp_path / "t").write_text("\ufeffa 1\nb 2\n")
+    with pytest.raises(UserError) as fault:
+        read_table(tmp_path / "t")
+    subprocess.run(str(fault.value).rpartition("with: ")[2], shell=True, check=True)
+    assert read_table(tmp_path / "t") == {"a": "1", "b": "2"}
 
 
 def test_tables_are_written_sorted_and_read_back(tmp_path):

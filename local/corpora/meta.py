@@ -20,7 +20,7 @@ def read_meta(path: Path) -> dict[str, Speaker]:
     vox1_meta.csv is separated by tabs; vox2_meta.csv by commas, with blanks around them and a byte-order mark before.
     Raises UserError, naming file and line, for another header and for a line that lacks gender or set.
     """
-    head, *lines = read_text(path).removeprefix("\ufeff").splitlines() or [""]
+    head, *lines = read_text(path).splitlines() or [""]
     separator = "\t" if "\t" in head else ","
     columns = [column.strip() for column in head.split(separator)]
     if not {"Gender", "Set"} < set(columns):

@@ -10,6 +10,7 @@ from pyspk.errors import UserError
 from pyspk.tables.atomic import atomic_write
 
 _BLANKS = " \t"
+_BYTE_ORDER_MARK = "\ufeff"      # what some programs put before the first character of UTF-8
 
 
 class Mend(Enum):
@@ -75,8 +76,8 @@ def scan_table(path: Path, faults: Faults, sorted_keys: bool = True,
 
     sorted_keys: require LC_ALL=C order (code point order of str is byte order of UTF-8, so str comparison does).
     values: require something after the key. Blanks and tabs separate.
-    Adds to `faults`: text that is not UTF-8 (its bytes come as surrogates), Windows line ends, a last line without its
-    newline (a file cut short), empty lines, missing values, keys that come twice or out of order.
+    Adds to `faults`: text that is not UTF-8 (its bytes come as surrogates), a byte-order mark, Windows line ends, a
+    last line without its newline (a file cut short), empty lines, missing values, keys that come twice or unsorted.
     Raises UserError when the file is missing or cannot be read.
     """
     keys, rests = [], []
@@ -114,9 +115,9 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> None:
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a UTF-8 file. Raises UserError when it is missing, unreadable or not text."""
+    """The text of a UTF-8 file, with or without byte-order mark. Raises UserError when it is missing or not text."""
     try:
-        return read_bytes(path).decode().replace("\r\n", "\n")
+        return read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as fault:
         raise UserError(f"{path}: not UTF-8 text (byte {fault.start}); is it a binary file?") from None
 
@@ -138,6 +139,10 @@ def _lines(path: Path, faults: Faults) -> list[str]:
         text, is_utf8 = content.decode(), True
     except UnicodeDecodeError:
         text, is_utf8 = content.decode(errors="surrogateescape"), False
+    if text.startswith(_BYTE_ORDER_MARK):
+        faults.add(1, "a byte-order mark stands before the first name", "save it as UTF-8 without one, or mend it "
+                   f"with: sed -i '1s/^\\xEF\\xBB\\xBF//' {path}")
+        text = text.removeprefix(_BYTE_ORDER_MARK)
     if text and not text.endswith("\n"):
         faults.add(text.count("\n") + 1, "the last line has no newline, so the file may be cut short",
                    "make it again, or add the newline")
