@@ -106,6 +106,9 @@ DOES, LEAVES = "(fix_data_dir.py DIR does)", "(fix_data_dir.py DIR leaves it out
 
 @pytest.mark.parametrize(("name", "text", "said"), [
     ("feats.scp", "a-1 f:1\na-2\nb-1 f:2\n", [f':2: "a-2" has no value; a line is "key value"; correct it {LEAVES}']),
+    ("feats.scp", "\ufeffa-1 f:1\na-2 f:1\nb-1 f:2\n", [
+        ":1: a byte-order mark stands before the first name; save it as UTF-8 without one, or mend it with: "
+        rf"sed -i '1s/^\xEF\xBB\xBF//' feats.scp {DOES}"]),
     ("feats.scp", "a-1 f:1\n\na-2 f:1\nb-1 f:2\n", [f":2: an empty line; remove it {DOES}"]),
     ("feats.scp", "a-1 f:1\na-2 f:1\nb-1 f:2", [
         f":3: the last line has no newline, so the file may be cut short; make it again, or add the newline {DOES}"]),

@@ -63,9 +63,10 @@ def parse_segment(value: str) -> tuple[str, float, float] | None:
     """(recording, start, end in seconds) of the rest of a line of segments; None when it is not that."""
     try:
         reco, start, end = value.split()
-        return reco, float(start), float(end)
+        start_s, end_s = float(start), float(end)
     except ValueError:
         return None
+    return (reco, start_s, end_s) if math.isfinite(start_s) and math.isfinite(end_s) else None
 
 
 UTT2SPK, SPK2UTT, SEGMENTS, WAV, RECO2DUR = "utt2spk", "spk2utt", "segments", "wav.scp", "reco2dur"
