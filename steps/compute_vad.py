@@ -11,7 +11,7 @@ from pyspk.augment.copies import augmented_reader
 from pyspk.console import audio_options, job_array_options, run
 from pyspk.datadir import DataDir
 from pyspk.errors import UserError
-from pyspk.features import EnergyVad, Fbank, Mfcc, read_conf
+from pyspk.features import EnergyVad, Fbank, Mfcc, configured
 from pyspk.features.make import AUDIO_TABLES
 from pyspk.shards import Shards
 from pyspk.tables.text import write_table
@@ -38,8 +38,8 @@ def main(nj, cmd, overwrite, job, vad_config, fbank_config, mfcc_config, resampl
     if fbank_config and mfcc_config:
         raise UserError("--fbank-config and --mfcc-config: the features are one or the other; give one of them")
     kind, config = ("mfcc", mfcc_config) if mfcc_config else ("fbank", fbank_config)
-    vad_conf, conf = (read_conf(file) if file else {} for file in (vad_config, config))
-    vad, feats, data = EnergyVad(vad_conf), (Mfcc if mfcc_config else Fbank)(conf), DataDir(data_dir)
+    vad, vad_conf = configured(EnergyVad, vad_config)
+    (feats, conf), data = configured(Mfcc if mfcc_config else Fbank, config), DataDir(data_dir)
     utts, samples_of = list(data.utt2spk), augmented_reader(data, feats.rate_hz, resample, channel, clean=True)
     shards = Shards(f"vad_{data.name}", ark_dir or data_dir / "data", log_dir or data_dir / "log",
                     utts, min(nj, len(utts)), cmd)

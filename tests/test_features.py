@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pyspk.errors import UserError
-from pyspk.features import EnergyVad, Fbank, Mfcc, add_deltas, read_conf, sliding_cmvn, utterance_cmvn
+from pyspk.features import EnergyVad, Fbank, Mfcc, add_deltas, configured, read_conf, sliding_cmvn, utterance_cmvn
 
 SAMPLES = (np.random.default_rng(0).normal(0, 900, 16000) + 40).astype(np.float32)
 
@@ -60,7 +60,11 @@ def test_dither_is_the_same_each_time_and_differs_by_utterance():
     ({"high-freq": "20000"}, "between 0 and 8000 Hz"), ({"low-freq": "9000"}, "between 0 and 8000 Hz"),
     ({"num-mel-bins": "0"}, "3 bins or more"), ({"num-mel-bins": "500"}, "do not go together|3 bins"),
     ({"frame-shift": "0"}, "at least 1000 Hz, 1 ms"), ({"frame-length": "0"}, "at least"),
-    ({"sample-frequency": "0"}, "at least 1000 Hz"), ({"num-ceps": "13"}, "--num-ceps: not an fbank option"),
+    ({"sample-frequency": "0"}, "at least 1000 Hz"), ({"sample-frequency": "nan"}, "a number"),
+    ({"sample-frequency": "16000.5"}, "=16000.5: recordings have whole numbers"), ({"low-freq": "1e39"}, "a number"),
+    ({"num-mel-bins": "9999999999"}, "=9999999999: its value must be a whole number"), ({"dither": "-1"}, "at least 0"),
+    ({"preemphasis-coefficient": "1.5"}, "=1.5: at least 0, and from 0 to 1"), ({"dither": "inf"}, "a number"),
+    ({"num-ceps": "13"}, "--num-ceps: not an fbank option"),
     ({"allow-downsample": "true"}, "--allow-downsample: not an fbank option; --resample true .*, so remove this line"),
 ])
 def test_a_wrong_fbank_option_is_named(conf, said):
@@ -239,9 +243,16 @@ def test_vad_defaults_are_kaldis():
     assert EnergyVad({})(log_energy).tolist() == [0, 1, 0, 0]
 
 
-def test_a_wrong_vad_option_is_named():
-    with pytest.raises(UserError, match="--vad-threshold: not a VAD option; .*--vad-energy-threshold"):
-        EnergyVad({"vad-threshold": "5"})
+@pytest.mark.parametrize(("name", "text", "said"), [
+    ("vad-threshold", "5", "--vad-threshold: not a VAD option; .*--vad-energy-threshold"),
+    ("vad-energy-threshold", "nan", "its value must be a number"),
+    ("vad-energy-mean-scale", "-0.5", "=-0.5 .*at least 0"),
+    ("vad-frames-context", "-1", "context=-1 .*at least 0"), ("vad-frames-context", "2.0", "must be a whole number"),
+    ("vad-proportion-threshold", "1", "=1: .*between 0 and 1"), ("vad-proportion-threshold", "0", "between 0 and 1"),
+])
+def test_a_wrong_vad_option_is_named(name, text, said):
+    with pytest.raises(UserError, match=said):
+        EnergyVad({name: text})
 
 
 def test_kaldis_conf_files_are_read(tmp_path):
@@ -258,6 +269,18 @@ def test_a_malformed_conf_is_named_with_its_line(tmp_path, text, said):
     (tmp_path / "x.conf").write_text(text)
     with pytest.raises(UserError, match=said):
         read_conf(tmp_path / "x.conf")
+
+
+def test_what_is_made_of_a_conf_file_names_it(tmp_path):
+    path = tmp_path / "fbank.conf"
+    path.write_text("\ufeff--num-mel-bins=40\r\n")
+    fbank, conf = configured(Fbank, path)
+    assert (fbank.dim, conf) == (40, {"num-mel-bins": "40"})
+    fbank, conf = configured(Fbank, None)
+    assert (fbank.dim, conf) == (80, {})
+    path.write_text("--num-mel-bins=forty\n")
+    with pytest.raises(UserError, match="fbank.conf: --num-mel-bins=forty: its value must be a whole number"):
+        configured(Fbank, path)
 
 
 def test_silence_has_the_floor_as_energy():

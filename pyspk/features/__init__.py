@@ -9,9 +9,9 @@
     make.py         what steps/make_fbank.py and steps/make_mfcc.py do alike
 """
 
-from pyspk.features.conf import read_conf
+from pyspk.features.conf import configured, read_conf
 from pyspk.features.spectral import Fbank, Mfcc
 from pyspk.features.transforms import add_deltas, sliding_cmvn, utterance_cmvn
 from pyspk.features.vad import EnergyVad
 
-__all__ = ["EnergyVad", "Fbank", "Mfcc", "add_deltas", "read_conf", "sliding_cmvn", "utterance_cmvn"]
+__all__ = ["EnergyVad", "Fbank", "Mfcc", "add_deltas", "configured", "read_conf", "sliding_cmvn", "utterance_cmvn"]

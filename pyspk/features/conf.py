@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
 
 from pyspk.errors import UserError
 from pyspk.tables.text import read_text
@@ -12,6 +15,37 @@ def boolean(text: str) -> bool:
     if text not in ("true", "false"):
         raise ValueError(text)
     return text == "true"
+
+
+def number(text: str) -> float:
+    """The finite number of single precision, as Kaldi has them, that `text` says. Raises ValueError for another."""
+    if not abs(value := float(text)) <= float(np.finfo(np.float32).max):
+        raise ValueError(text)
+    return value
+
+
+def whole_number(text: str) -> int:
+    """The 32-bit whole number that `text` says. Raises ValueError for anything else."""
+    if abs(value := int(text)) > np.iinfo(np.int32).max:
+        raise ValueError(text)
+    return value
+
+
+T = TypeVar("T")
+
+
+def configured(kind: Callable[[dict[str, str]], T], path: Path | None) -> tuple[T, dict[str, str]]:
+    """(what `kind` makes of the options in the conf file `path`, these options); of none at all where path is None.
+
+    Raises UserError as read_conf and `kind` do, and names the file.
+    """
+    if path is None:
+        return kind({}), {}
+    conf = read_conf(path)
+    try:
+        return kind(conf), conf
+    except UserError as fault:
+        raise UserError(f"{path}: {fault}") from None
 
 
 def read_conf(path: str | Path) -> dict[str, str]:
@@ -39,7 +73,7 @@ def converted(name: str, text: str, convert: Callable) -> object:
     try:
         return convert(text)
     except ValueError:
-        kind = {float: "a number", int: "a whole number", boolean: "true or false"}[convert]
+        kind = {number: "a number", whole_number: "a whole number", boolean: "true or false"}[convert]
         raise UserError(f"--{name}={text}: its value must be {kind}") from None
 
 

@@ -7,7 +7,7 @@ from typing import NoReturn
 import numpy as np
 
 from pyspk.errors import UserError
-from pyspk.features.conf import boolean, converted, unknown
+from pyspk.features.conf import boolean, converted, number, unknown, whole_number
 from pyspk.features.transforms import add_deltas
 
 _LOG_FLOOR = float(np.finfo(np.float32).eps)     # Kaldi's floor for an energy before its logarithm
@@ -15,29 +15,30 @@ _WINDOWS = ("hamming", "hanning", "povey", "rectangular", "blackman", "sine")
 
 # Kaldi's name -> (where kaldi-native-fbank keeps it, how its value is read)
 _SHARED_OPTIONS: dict[str, tuple[str, Callable]] = {
-    "sample-frequency": ("frame_opts.samp_freq", float),
-    "frame-length": ("frame_opts.frame_length_ms", float),
-    "frame-shift": ("frame_opts.frame_shift_ms", float),
-    "dither": ("frame_opts.dither", float),
-    "preemphasis-coefficient": ("frame_opts.preemph_coeff", float),
+    "sample-frequency": ("frame_opts.samp_freq", number),
+    "frame-length": ("frame_opts.frame_length_ms", number),
+    "frame-shift": ("frame_opts.frame_shift_ms", number),
+    "dither": ("frame_opts.dither", number),
+    "preemphasis-coefficient": ("frame_opts.preemph_coeff", number),
     "remove-dc-offset": ("frame_opts.remove_dc_offset", boolean),
     "window-type": ("frame_opts.window_type", str),
     "round-to-power-of-two": ("frame_opts.round_to_power_of_two", boolean),
-    "blackman-coeff": ("frame_opts.blackman_coeff", float),
+    "blackman-coeff": ("frame_opts.blackman_coeff", number),
     "snip-edges": ("frame_opts.snip_edges", boolean),
-    "num-mel-bins": ("mel_opts.num_bins", int),
-    "low-freq": ("mel_opts.low_freq", float),
-    "high-freq": ("mel_opts.high_freq", float),
-    "vtln-low": ("mel_opts.vtln_low", float),
-    "vtln-high": ("mel_opts.vtln_high", float),
+    "num-mel-bins": ("mel_opts.num_bins", whole_number),
+    "low-freq": ("mel_opts.low_freq", number),
+    "high-freq": ("mel_opts.high_freq", number),
+    "vtln-low": ("mel_opts.vtln_low", number),
+    "vtln-high": ("mel_opts.vtln_high", number),
     "debug-mel": ("mel_opts.debug_mel", boolean),
     "htk-compat": ("htk_compat", boolean),
     "use-energy": ("use_energy", boolean),
-    "energy-floor": ("energy_floor", float),
+    "energy-floor": ("energy_floor", number),
     "raw-energy": ("raw_energy", boolean),
 }
 _FBANK_OPTIONS = _SHARED_OPTIONS | {"use-log-fbank": ("use_log_fbank", boolean), "use-power": ("use_power", boolean)}
-_MFCC_OPTIONS = _SHARED_OPTIONS | {"num-ceps": ("num_ceps", int), "cepstral-lifter": ("cepstral_lifter", float)}
+_MFCC_OPTIONS = _SHARED_OPTIONS | {"num-ceps": ("num_ceps", whole_number),
+                                   "cepstral-lifter": ("cepstral_lifter", number)}
 # What Kaldi's programs read from the same files, but is done elsewhere here.
 _ELSEWHERE = {"allow-downsample": "--resample true on the command line converts sampling rates",
               "allow-upsample": "--resample true on the command line converts sampling rates",
@@ -57,11 +58,11 @@ class _Spectral:
                 raise unknown(name, kind, places)
             attribute, convert = places[name]
             _set(options, attribute, converted(name, text, convert))
+        _check(options)
         self._options, self._online, frame = options, online, options.frame_opts
         self.rate_hz = int(frame.samp_freq)
         self.frame_shift_ms, self.snip_edges = frame.frame_shift_ms, frame.snip_edges
         self._dither, frame.dither = frame.dither, 0.0
-        _check(options)
         try:
             self.dim = online(options).dim
         except (RuntimeError, ValueError) as fault:      # more bins than the spectrum has places for
@@ -138,8 +139,9 @@ class Mfcc(_Spectral):
         import kaldi_native_fbank as knf
 
         options = knf.MfccOptions()
-        n_ceps = converted("num-ceps", conf.get("num-ceps", str(options.num_ceps)), int)
-        n_bins = converted("num-mel-bins", conf.get("num-mel-bins", str(options.mel_opts.num_bins)), int)
+        n_ceps = converted("num-ceps", conf.get("num-ceps", str(options.num_ceps)), whole_number)
+        n_bins = converted("num-mel-bins", conf.get("num-mel-bins", str(options.mel_opts.num_bins)),
+                           whole_number)
         if not 1 <= n_ceps <= n_bins:                    # kaldi-native-fbank dies of num-ceps 0
             raise UserError(f"--num-ceps={n_ceps}: between 1 and --num-mel-bins={n_bins}")
         super().__init__({"dither": "0", **conf}, "an MFCC option", options, knf.OnlineMfcc, _MFCC_OPTIONS)
@@ -159,6 +161,11 @@ def _check(options: object) -> None:
     if not (frame.samp_freq >= 1000 and frame.frame_shift_ms >= 1 and frame.frame_length_ms >= 1):
         raise UserError(f"--sample-frequency={frame.samp_freq:g} --frame-length={frame.frame_length_ms:g} "
                         f"--frame-shift={frame.frame_shift_ms:g}: at least 1000 Hz, 1 ms and 1 ms")
+    if frame.samp_freq != int(frame.samp_freq):
+        raise UserError(f"--sample-frequency={frame.samp_freq:g}: recordings have whole numbers of samples a second")
+    if frame.dither < 0 or not 0 <= frame.preemph_coeff <= 1:
+        raise UserError(f"--dither={frame.dither:g} --preemphasis-coefficient={frame.preemph_coeff:g}: at least 0, and "
+                        "from 0 to 1")
     if frame.window_type not in _WINDOWS:
         raise UserError(f"--window-type={frame.window_type}: the windows are {', '.join(_WINDOWS)}")
     nyquist = frame.samp_freq / 2

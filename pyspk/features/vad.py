@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from pyspk.features.conf import converted, unknown
+from pyspk.errors import UserError
+from pyspk.features.conf import converted, number, unknown, whole_number
 
 # Kaldi's name -> (default, how its value is read)
-_OPTIONS = {"vad-energy-threshold": (5.0, float), "vad-energy-mean-scale": (0.5, float),
-            "vad-frames-context": (0, int), "vad-proportion-threshold": (0.6, float)}
+_OPTIONS = {"vad-energy-threshold": (5.0, number), "vad-energy-mean-scale": (0.5, number),
+            "vad-frames-context": (0, whole_number), "vad-proportion-threshold": (0.6, number)}
 
 
 class EnergyVad:
@@ -24,6 +25,10 @@ class EnergyVad:
                 raise unknown(name, "a VAD option", _OPTIONS)
             values[name] = converted(name, text, _OPTIONS[name][1])
         self._threshold, self._mean_scale, self._context, self._proportion = values.values()
+        if self._mean_scale < 0 or self._context < 0 or not 0 < self._proportion < 1:      # as Kaldi's own asks
+            raise UserError(f"--vad-energy-mean-scale={self._mean_scale:g} --vad-frames-context={self._context} "
+                            f"--vad-proportion-threshold={self._proportion:g}: the first two at least 0, the last "
+                            "between 0 and 1")
 
     def __call__(self, log_energy: np.ndarray) -> np.ndarray:
         """Decisions (T,) float32 for log energies (T,)."""
