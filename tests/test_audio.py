@@ -229,10 +229,13 @@ def test_several_channels_are_refused_with_the_option_that_settles_it(tmp_path, 
 
 
 @pytest.mark.parametrize(("rxfilename", "message"), [
-    ("{0}/none.wav", "none.wav: no such file"), ("{0}", "no such file"),
+    ("{0}/none.wav", "none.wav: no such file"), ("{0}", "not a file"),
+    ("{0}/" + "x" * 300, r"xxx: cannot be read \(File name too long\)"),
     ("{0}/text.wav", r"text.wav: not readable as audio \(Format not recognised.\); convert it to wav or flac"),
     ("{0}/text.m4a", r"text.m4a: not readable as audio \(Format not recognised.\)"),
-    ("{0}/text.sph", r"text.sph: not readable as audio"), ("{0}/nothing.wav", "nothing.wav: not readable as audio"),
+    ("{0}/text.sph", r"text.sph: not readable as audio"),
+    ("{0}/nothing.wav", "nothing.wav: empty, not a single byte; make it again"),
+    ("true |", r"true \|: empty, not a single byte"),
     ("{0}/empty.wav", "empty.wav: no samples; leave it out"),
     ("{0}/half.mp3", r"half.mp3: ends after .* s of the 4.000 s that its header promises"),
     ("echo first >&2; echo the reason >&2; exit 3 |", r"the command failed \(exit 3\): the reason$"),

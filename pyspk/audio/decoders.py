@@ -25,10 +25,12 @@ _AAC_SLACK = 4096
 def open_decoder(source: str | io.BytesIO, name: str) -> "Libsndfile | Ffmpeg":
     """The decoder for a file (its path) or for bytes, at the first sample.
 
-    Which one is told by the content, not by the file's name. Raises UserError, which begins with `name`, for what no
-    decoder reads, and for MPEG-4 audio where the package av is missing.
+    Which one is told by the content, not by the file's name. Raises UserError, which begins with `name`, for what is
+    empty or no decoder reads, and for MPEG-4 audio where the package av is missing.
     """
     head = _head(source)
+    if not head:
+        raise UserError(f"{name}: empty, not a single byte; make it again, or leave it out")
     if head.startswith(b"NIST_1A"):
         _refuse_compressed_sphere(head, name)
     if _is_mpeg4(head):

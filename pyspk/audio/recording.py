@@ -25,9 +25,12 @@ class Recording:
     def __init__(self, rxfilename: str):
         self._name = rxfilename
         self._source = _run(rxfilename) if is_pipe(rxfilename) else rxfilename
-        if self._source is rxfilename and not Path(rxfilename).is_file():
-            raise UserError(f"{rxfilename}: no such file")
-        self._open()
+        try:
+            if self._source is rxfilename and not Path(rxfilename).is_file():
+                raise UserError(f"{rxfilename}: {'not a file' if Path(rxfilename).exists() else 'no such file'}")
+            self._open()
+        except OSError as fault:      # it may not be read, its name is too long, the disk is at fault
+            raise UserError(f"{rxfilename:.200}: cannot be read ({fault.strerror})") from None
         self.rate_hz, self.n_samples = self._decoder.rate_hz, self._decoder.n_samples
         if self.n_samples == 0:
             raise UserError(f"{rxfilename}: no samples; leave it out")
