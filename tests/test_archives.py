@@ -15,6 +15,7 @@ import pytest
 
 from pyspk.errors import UserError
 from pyspk.tables import archive as archive_module
+from pyspk.tables import stream as stream_module
 from pyspk.tables.archive import ArchiveReader, ArchiveWriter, locate, read_scp, read_vector, write_vector
 from pyspk.tables.matrix import AUTOMATIC, COMPRESSION_METHODS, encode, parse_head
 from pyspk.tables.specifiers import open_writer, read_values
@@ -265,12 +266,26 @@ def test_an_archive_cut_short_anywhere_is_named_with_offset_and_utterance(tmp_pa
     (b"u [ 1 2\n", "before the closing bracket"), (b"u [ 1 x ]\n", "could not convert"),
     (b"u [\n 1 2\n 3 ]\n", "same shape"), (b"u [ 1 2 ] 3\n", "follows the closing bracket"),
     (b"u \0BFM \4\xff\xff\xff\xff\4\1\0\0\0", "a header of -1 rows and 1 columns"),
+    (b"u \0BFM \4\xff\xff\xff\x7f\4\xff\xff\xff\x7f", r"it ends \d{20} bytes too early"),
     (b"u \0BCM \0\0\xc0\x7f\0\0\x80\x3f\1\0\0\0\1\0\0\0", "a header of 1 rows and 1 columns"),
 ])
 def test_a_damaged_value_is_named(tmp_path, content, said):
     (tmp_path / "a.ark").write_bytes(content)
     with pytest.raises(UserError, match=rf'a\.ark:2: utterance "u": .*{said}'):
         list(read_values(f"ark:{tmp_path}/a.ark"))
+
+
+def test_of_a_name_that_is_damage_the_beginning_is_shown(tmp_path):
+    (tmp_path / "a.ark").write_bytes(b"\xa5" * 9999 + b" 17\n")
+    with pytest.raises(UserError, match='utterance "\ufffd{200}": '):
+        list(read_values(f"ark:{tmp_path}/a.ark"))
+
+
+def test_a_value_in_several_blocks_is_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(stream_module, "_BLOCK", 7)
+    with ArchiveWriter(tmp_path / "a.ark", tmp_path / "a.scp") as writer:
+        writer.write("u", feats())
+    np.testing.assert_array_equal(dict(read_values(f"ark:{tmp_path}/a.ark"))["u"], feats())
 
 
 def test_a_line_of_an_scp_without_a_file_is_named(tmp_path):

@@ -18,6 +18,8 @@ from pyspk.tables.matrix import parse_head
 
 CUT_SHORT = "the archive is cut short or damaged"
 _BLANKS = b" \t\n"
+_BLOCK = 1 << 26           # bytes read at a time: most values whole
+_MOST_SHOWN = 200          # characters of a name: where an archive is damaged it may be as long as the rest of it
 
 
 class ValueStream:
@@ -42,7 +44,7 @@ class ValueStream:
             start = self._read(2)
             return self._binary(start) if start == b"\0B" else self._text(start)
         except ValueError as fault:
-            whose = f'utterance "{key}": ' if key else ""
+            whose = f'utterance "{key:.{_MOST_SHOWN}}": ' if key else ""
             raise UserError(f"{self._name}:{began}: {whose}{CUT_SHORT} ({fault}); make it again") from None
 
     def _binary(self, start: bytes) -> np.ndarray:
@@ -84,11 +86,14 @@ class ValueStream:
         return ""
 
     def _read(self, n_bytes: int) -> bytes:
-        got = self._file.read(n_bytes)
-        self.offset += len(got)
-        if len(got) < n_bytes:
-            raise ValueError(f"it ends {n_bytes - len(got)} bytes too early")
-        return got
+        pieces, n_missing = [], n_bytes
+        while n_missing and (piece := self._file.read(min(n_missing, _BLOCK))):      # damage may ask for terabytes
+            pieces.append(piece)
+            n_missing -= len(piece)
+        self.offset += n_bytes - n_missing
+        if n_missing:
+            raise ValueError(f"it ends {n_missing} bytes too early")
+        return b"".join(pieces)
 
     def _line(self) -> bytes:
         line = self._file.readline()
