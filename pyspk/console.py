@@ -74,14 +74,16 @@ def audio_options(command: Callable) -> Callable:
     return command
 
 
+config_option = click.option("--config", type=Path, help="options in Kaldi's format, one --name=value a line")
+
+
 def feature_options(command: Callable) -> Callable:
-    """The options of every step that makes features: --config, --compress and --allow-failures."""
+    """The options of every step that writes features: --compress and --allow-failures."""
     for option in (
         click.option("--allow-failures", default=0, show_default=True, type=click.IntRange(0),
-                     help="leave out up to so many utterances that fail, listed in DATA_DIR/failed_utts"),
+                     help="leave out up to so many utterances that fail, listed in failed_utts beside feats.scp"),
         click.option("--compress", type=bool, default=True, show_default=True,
                      help="one byte a value instead of four"),
-        click.option("--config", type=Path, help="options in Kaldi's format, one --name=value a line"),
     ):
         command = option(command)
     return command

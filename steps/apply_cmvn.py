@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pyspk.console import job_array_options, run
+from pyspk.console import feature_options, job_array_options, run
 
 log = logging.getLogger("pyspk")
 
@@ -25,13 +25,13 @@ log = logging.getLogger("pyspk")
 @click.option("--norm-vars", type=bool, default=False, show_default=True, help="divide by the standard deviation too")
 @click.option("--select-voiced", type=bool, default=False, show_default=True,
               help="keep the frames that vad.scp calls voiced, and no vad.scp")
-@click.option("--compress", type=bool, default=True, show_default=True, help="one byte a value instead of four")
+@feature_options
 @click.argument("data_dir", type=Path)
 @click.argument("out_dir", type=Path)
 @click.argument("log_dir", type=Path, required=False)
 @click.argument("ark_dir", type=Path, required=False)
 def main(nj, cmd, overwrite, job, sliding, cmn_window, min_cmn_window, center, norm_vars, select_voiced, compress,
-         data_dir, out_dir, log_dir, ark_dir):
+         allow_failures, data_dir, out_dir, log_dir, ark_dir):
     """Write OUT_DIR, a copy of DATA_DIR whose features have cepstral mean (and variance) normalisation.
 
     Logs go to LOG_DIR (OUT_DIR/log), archives to ARK_DIR (OUT_DIR/data). The options are those of Kaldi's
@@ -40,7 +40,9 @@ def main(nj, cmd, overwrite, job, sliding, cmn_window, min_cmn_window, center, n
     from pyspk.datadir import DataDir
     from pyspk.errors import UserError
     from pyspk.features import sliding_cmvn, utterance_cmvn
+    from pyspk.features.make import feats_are_current, run_shards
     from pyspk.features.normalised import kept_tables, normalised_reader, write_normalised
+    from pyspk.features.space import check_space_as
     from pyspk.shards import Shards
 
     data = DataDir(data_dir)
@@ -53,15 +55,16 @@ def main(nj, cmd, overwrite, job, sliding, cmn_window, min_cmn_window, center, n
     normalise = partial(sliding_cmvn if sliding else utterance_cmvn, norm_vars=norm_vars, **window)
     feats_of = normalised_reader(data, normalise, select_voiced)
     if job is not None:
-        return shards.write(job, feats_of, compress)
+        return shards.write(job, feats_of, compress, allow_failures)
 
     kept = kept_tables(data, select_voiced)
     inputs = data.inputs(*dict.fromkeys([*kept, "feats.scp", *(["vad.scp"] if select_voiced else [])]))
     settings = {"sliding": sliding, **window, "norm_vars": norm_vars, "select_voiced": select_voiced,
                 "compress": compress}
-    table = shards.make(out_dir / "feats.scp", settings, inputs, overwrite, sys.argv)
-    if table is None:
+    if feats_are_current(out_dir, shards, settings, inputs, overwrite, allow_failures):
         return None
+    check_space_as(data, shards.folder, compress, shards.size_bytes())
+    table = run_shards(out_dir, shards, sys.argv, allow_failures)
     write_normalised(data, kept, table, out_dir)
     return log.info("wrote normalised features of %d utterances to %s", len(table), out_dir / "feats.scp")
 

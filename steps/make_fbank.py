@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from pyspk.console import audio_options, feature_options, job_array_options, run
+from pyspk.console import audio_options, config_option, feature_options, job_array_options, run
 
 
 @click.command()
 @job_array_options
 @audio_options
 @feature_options
+@config_option
 @click.argument("data_dir", type=Path)
 @click.argument("log_dir", type=Path, required=False)
 @click.argument("ark_dir", type=Path, required=False)
@@ -23,12 +24,11 @@ def main(nj, cmd, overwrite, job, config, compress, allow_failures, resample, ch
     """
     from pyspk.augment.copies import augmented_reader
     from pyspk.datadir import DataDir
-    from pyspk.features import Fbank, read_conf
+    from pyspk.features import Fbank, configured
     from pyspk.features.make import make_feats
     from pyspk.shards import Shards
 
-    conf = read_conf(config) if config else {}
-    fbank, data = Fbank(conf), DataDir(data_dir)
+    (fbank, conf), data = configured(Fbank, config), DataDir(data_dir)
     utts = list(data.utt2spk)
     shards = Shards(f"raw_fbank_{data.name}", ark_dir or data_dir / "data", log_dir or data_dir / "log",
                     utts, min(nj, len(utts)), cmd)

@@ -2,17 +2,19 @@
 """Write MFCCs of a data directory."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
 
-from pyspk.console import audio_options, feature_options, job_array_options, run
+from pyspk.console import audio_options, config_option, feature_options, job_array_options, run
 
 
 @click.command()
 @job_array_options
 @audio_options
 @feature_options
+@config_option
 @click.option("--add-deltas", type=bool, default=False, show_default=True,
               help="beside each cepstrum its first and second derivative, as Kaldi's add-deltas")
 @click.argument("data_dir", type=Path)
@@ -26,12 +28,11 @@ def main(nj, cmd, overwrite, job, config, compress, allow_failures, add_deltas, 
     """
     from pyspk.augment.copies import augmented_reader
     from pyspk.datadir import DataDir
-    from pyspk.features import Mfcc, read_conf
+    from pyspk.features import Mfcc, configured
     from pyspk.features.make import make_feats
     from pyspk.shards import Shards
 
-    conf = read_conf(config) if config else {}
-    mfcc, data = Mfcc(conf, add_deltas), DataDir(data_dir)
+    (mfcc, conf), data = configured(partial(Mfcc, deltas=add_deltas), config), DataDir(data_dir)
     utts = list(data.utt2spk)
     shards = Shards(f"raw_mfcc_{data.name}", ark_dir or data_dir / "data", log_dir or data_dir / "log",
                     utts, min(nj, len(utts)), cmd)

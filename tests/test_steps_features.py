@@ -13,7 +13,7 @@ from pyspk.datadir import DataDir
 from pyspk.errors import UserError
 from pyspk.features import EnergyVad, Fbank, Mfcc, add_deltas, sliding_cmvn, utterance_cmvn
 from pyspk.features import space as space_module
-from pyspk.features.space import AudioAmount, audio_amount, check_space
+from pyspk.features.space import AudioAmount, audio_amount, check_space, check_space_as
 from pyspk.shards import Shards
 from pyspk.tables.archive import ArchiveReader, ArchiveWriter, read_scp
 
@@ -170,6 +170,46 @@ def test_apply_cmvn_per_utterance_keeps_all_frames_and_their_decisions(step, fea
     np.testing.assert_array_equal(matrices(out)["s1-u3"], utterance_cmvn(matrices(feats_dir)["s1-u3"], norm_vars=True))
     assert (out / "vad.scp").read_text() == (feats_dir / "vad.scp").read_text()
     assert (tmp_path / "logs" / "cmvn_norm.1.log").exists() and (tmp_path / "arks" / "cmvn_norm.1.ark").exists()
+
+
+def test_apply_cmvn_leaves_out_failures_that_are_allowed(step, feats_dir, tmp_path):
+    out, options = tmp_path / "norm", ["--nj", 1, "--select-voiced", "true"]
+    vad = {utt: np.ones(400 + (utt != "s0-u2"), np.float32) for utt in DataDir(feats_dir).utt2spk}
+    write_feats(feats_dir, "vad", vad | {"s0-u0": np.ones(400, np.float32)})
+    said = step("apply_cmvn.py", *options, "--allow-failures", 10, feats_dir, out)
+    assert "10 utterances failed (s0-u2, s0-u3, s0-u4, ...) and are not in feats.scp" in said
+    assert said.splitlines()[-1].endswith(f"wrote normalised features of 2 utterances to {out}/feats.scp")
+    assert list(matrices(out)) == ["s0-u0", "s0-u1"]
+    assert (out / "utt2num_frames").read_text() == "s0-u0 400\ns0-u1 401\n"
+    failed = (out / "failed_utts").read_text().splitlines()
+    assert len(failed) == 10 and failed[0].startswith("s0-u2 it has 402 frames, but 400 decisions in vad.scp")
+    assert "feats.scp is current" in step("apply_cmvn.py", *options, "--allow-failures", 10, feats_dir, out)
+    said = step("apply_cmvn.py", *options, feats_dir, out, code=1)
+    assert f"feats.scp lacks 10 utterances that failed (see {out}/failed_utts), 0 may; " in said
+    step("fix_data_dir.py", out)
+    assert list(DataDir(out).table("feats.scp")) == ["s0-u0", "s0-u1"]
+
+
+def test_apply_cmvn_says_and_checks_the_disk_space_first(step, feats_dir, tmp_path):
+    out = tmp_path / "norm"
+    (feats_dir / "utt2num_frames").write_text("".join(f"{utt} 1000000000000\n" for utt in DataDir(feats_dir).utt2spk))
+    said = step("apply_cmvn.py", "--compress", "false", feats_dir, out, code=1).splitlines()
+    assert ("12 utterances (by utt2num_frames), about 12000000000000 frames of 5 values: 240000.0 GB in "
+            f"{out}/data, where ") in said[1]
+    assert "the features need about 240000.0 GB more, but " in said[2] and "use --compress true" in said[2]
+    assert not (out / "log").exists() and len(said) == 3
+
+
+def test_the_frames_of_features_are_told_by_their_headers_where_no_table_does(feats_dir, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, logger="pyspk")
+    check_space_as(DataDir(feats_dir), feats_dir / "data", compress=True)
+    assert "12 utterances (by the headers of 12 of 12 features), about 4866 frames of 5 values: 0.0 MB" in caplog.text
+    monkeypatch.setattr(space_module, "N_HEADERS", 5)
+    check_space_as(DataDir(feats_dir), feats_dir / "data", compress=True)                # of 400, 403, 406, 409 frames
+    assert "(by the headers of 4 of 12 features), about 4854 frames" in caplog.text
+    (feats_dir / "feats.ark").unlink()
+    check_space_as(DataDir(feats_dir), feats_dir / "data", compress=True)
+    assert "disk space is not checked: no features can be read" in caplog.text
 
 
 def test_apply_cmvn_names_what_does_not_fit(step, feats_dir, tmp_path):

@@ -1,4 +1,4 @@
-"""What the steps that make features do alike: each job its share, and the tables of the data directory."""
+"""What the steps that write features do alike: each job its share, what failed, and the tables beside feats.scp."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pyspk.datadir import DataDir
+from pyspk.datadir.layout import FEATS
 from pyspk.errors import UserError, first_few
 from pyspk.features.space import audio_amount, check_space
 from pyspk.features.spectral import Fbank, Mfcc
@@ -31,42 +32,52 @@ def make_feats(extract: Fbank | Mfcc, samples_of: Callable[[str], np.ndarray], s
     if job is not None:
         shards.write(job, lambda utt: extract(samples_of(utt), utt), settings["compress"], allow_failures)
         return
-    out = data.path / "feats.scp"
+    out = data.path / FEATS
     inputs = data.inputs("utt2spk", "wav.scp", optional=AUDIO_TABLES)
-    if shards.is_current(out, settings, inputs, overwrite):
-        _check_failed(data, allow_failures)
+    if feats_are_current(data.path, shards, settings, inputs, overwrite, allow_failures):
         return
     check_space(shards.folder, audio_amount(data), extract.frame_shift_ms, extract.dim, settings["compress"],
                 shards.size_bytes())
-    table = shards.run(argv, allow_failures)
-    _write_failed(data, shards.failed())
-    write_lengths(data.path, table)
+    table = run_shards(data.path, shards, argv, allow_failures)
     write_lines(data.path / "frame_shift", [f"{extract.frame_shift_ms / 1000:g}"])
     write_table(out, table)
     log.info("wrote features of %d utterances to %s", len(table), out)
 
 
-def write_lengths(folder: Path, table: Mapping[str, str]) -> None:
-    """Write folder/utt2num_frames of a feats.scp."""
+def feats_are_current(folder: Path, shards: Shards, settings: Mapping[str, object], inputs: Mapping[str, Path],
+                      overwrite: bool, allow_failures: int) -> bool:
+    """Whether folder/feats.scp is there and made from the same; if not, run_shards goes on with it.
+
+    Raises what Shards.is_current raises, and UserError when it lacks more utterances that failed than may fail now.
+    """
+    if not shards.is_current(folder / FEATS, settings, inputs, overwrite):
+        return False
+    path = folder / FAILED
+    failed = read_table(path) if path.exists() else {}
+    if len(failed) > allow_failures:
+        raise UserError(f"{folder / FEATS} lacks {len(failed)} utterances that failed (see {path}), "
+                        f"{allow_failures} may; mend them and make it anew with --overwrite, or --allow-failures more")
+    return True
+
+
+def run_shards(folder: Path, shards: Shards, argv: Sequence[str], allow_failures: int) -> dict[str, str]:
+    """The lines of feats.scp, once the jobs have made the features; folder/utt2num_frames and failed_utts are written.
+
+    Raises what Shards.run raises.
+    """
+    table = shards.run(argv, allow_failures)
+    _write_failed(folder, shards.failed())
     reader = ArchiveReader()
     write_table(folder / "utt2num_frames", {utt: reader.shape(place)[0] for utt, place in table.items()})
+    return table
 
 
-def _write_failed(data: DataDir, failed: Mapping[str, str]) -> None:
-    path = data.path / FAILED
+def _write_failed(folder: Path, failed: Mapping[str, str]) -> None:
+    path = folder / FAILED
     if not failed:
         path.unlink(missing_ok=True)
         return
     write_table(path, failed)
     log.warning("%d utterances failed (%s) and are not in feats.scp, but still in utt2spk; their reasons are in %s. "
                 "Take them out of every table with: steps/fix_data_dir.py %s", len(failed), first_few(failed), path,
-                data.path)
-
-
-def _check_failed(data: DataDir, allow_failures: int) -> None:
-    """Raises UserError when features that are current lack more utterances than may fail now."""
-    path = data.path / FAILED
-    failed = read_table(path) if path.exists() else {}
-    if len(failed) > allow_failures:
-        raise UserError(f"{data.path}/feats.scp lacks {len(failed)} utterances that failed (see {path}), "
-                        f"{allow_failures} may; mend them and make it anew with --overwrite, or --allow-failures more")
+                folder)

@@ -9,7 +9,6 @@ import numpy as np
 from pyspk.datadir import DataDir
 from pyspk.datadir.layout import FEATS, SPK2UTT, TABLES, WHOLE
 from pyspk.errors import UserError
-from pyspk.features.make import write_lengths
 from pyspk.tables.archive import ArchiveReader
 from pyspk.tables.atomic import atomic_write
 from pyspk.tables.text import write_table
@@ -53,9 +52,8 @@ def kept_tables(data: DataDir, select_voiced: bool) -> list[str]:
 
 
 def write_normalised(data: DataDir, kept: list[str], table: Mapping[str, str], out_dir: Path) -> None:
-    """Write a data directory: the files `kept` of `data`, and feats.scp and utt2num_frames of `table`."""
+    """Write a data directory: the files `kept` of `data`, and `table` as its feats.scp."""
     for name in kept:
         with atomic_write(out_dir / name, "wb") as file:
             file.write((data.path / name).read_bytes())
-    write_lengths(out_dir, table)
     write_table(out_dir / "feats.scp", table)

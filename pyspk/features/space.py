@@ -8,7 +8,9 @@ from typing import NamedTuple
 from pyspk.audio import Recording
 from pyspk.audio.recording import is_pipe
 from pyspk.datadir import DataDir
+from pyspk.datadir.layout import FEATS
 from pyspk.errors import UserError
+from pyspk.tables.archive import ArchiveReader
 from pyspk.tables.text import read_table
 
 log = logging.getLogger("pyspk")
@@ -39,8 +41,7 @@ def audio_amount(data: DataDir) -> AudioAmount:
     if data.has("reco2dur"):
         return AudioAmount(_sum_of(data.path / "reco2dur"), n_utts, 0, "by reco2dur")
     files = [rxfilename for rxfilename, _, _ in spans.values() if not is_pipe(rxfilename)]
-    sample = files[::max(1, -(-len(files) // N_HEADERS))]
-    lengths = [length for path in sample if (length := _length_s(path)) is not None]
+    lengths = [length for path in _sample(files) if (length := _length_s(path)) is not None]
     if not lengths:
         return AudioAmount(0.0, 0, n_utts, "")
     mean_s = sum(lengths) / len(lengths)
@@ -58,16 +59,52 @@ def check_space(folder: Path, amount: AudioAmount, frame_shift_ms: float, dim: i
         log.info("disk space is not checked: the length of %d recordings is not known before they are read",
                  amount.n_unknown)
         return
-    n_frames = amount.seconds * 1000 / frame_shift_ms
-    n_bytes = n_frames * dim * (1 if compress else 4) + amount.n_utts * (_VALUE_BYTES + (8 * dim if compress else 0))
-    free = shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free
     more = f", and {amount.n_unknown} utterances of unknown length" if amount.n_unknown else ""
-    log.info("%.2f h of audio (%s), about %.0f frames of %d values: %s in %s, where %s are free%s",
-             amount.seconds / 3600, amount.source, n_frames, dim, _said(n_bytes), folder, _said(free), more)
+    _check(folder, f"{amount.seconds / 3600:.2f} h of audio ({amount.source})", amount.n_utts,
+           amount.seconds * 1000 / frame_shift_ms, dim, compress, there_bytes, more)
+
+
+def check_space_as(data: DataDir, folder: Path, compress: bool, there_bytes: int = 0) -> None:
+    """The same for features of as many frames and values as those of `data`, by utt2num_frames or N_HEADERS headers.
+
+    Raises UserError as check_space does, and what reading the tables raises.
+    """
+    feats, reader = data.table(FEATS), ArchiveReader()
+    shapes = [shape for place in _sample(list(feats.values())) if (shape := _shape(reader, place))]
+    if not shapes:
+        log.info("disk space is not checked: no features can be read")
+        return
+    if data.has("utt2num_frames"):
+        n_frames, source = sum(map(int, data.table("utt2num_frames").values())), "by utt2num_frames"
+    else:
+        n_frames = len(feats) * sum(rows for rows, _ in shapes) / len(shapes)
+        source = f"by the headers of {len(shapes)} of {len(feats)} features"
+    _check(folder, f"{len(feats)} utterances ({source})", len(feats), n_frames, shapes[0][1], compress, there_bytes)
+
+
+def _check(folder: Path, what: str, n_utts: int, n_frames: float, dim: int, compress: bool, there_bytes: int,
+           more: str = "") -> None:
+    n_bytes = n_frames * dim * (1 if compress else 4) + n_utts * (_VALUE_BYTES + (8 * dim if compress else 0))
+    free = shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free
+    log.info("%s, about %.0f frames of %d values: %s in %s, where %s are free%s", what, n_frames, dim, _said(n_bytes),
+             folder, _said(free), more)
     if n_bytes - there_bytes > free:
         hint = "" if compress else ", use --compress true"
         raise UserError(f"{folder}: the features need about {_said(n_bytes - there_bytes)} more, but {_said(free)} are "
                         f"free there; make room{hint}, or name another folder as ARK_DIR")
+
+
+def _sample(places: list[str]) -> list[str]:
+    """At most N_HEADERS of them, spread evenly."""
+    return places[::max(1, -(-len(places) // N_HEADERS))]
+
+
+def _shape(reader: ArchiveReader, place: str) -> tuple[int, int] | None:
+    """(T, F) by the header; None when there is no matrix that can be read: the job that reads it will say why."""
+    try:
+        return reader.shape(place)
+    except UserError:
+        return None
 
 
 def _said(n_bytes: float) -> str:
