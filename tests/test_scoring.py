@@ -34,6 +34,7 @@ def lines_of(path):
 
 @pytest.mark.parametrize("lines", [
     ["a b target", "a c nontarget", "b  a\tnontarget"], ["1 a b", "0 a c", "0 b a"],
+    ["\ufeffa b target", "a c nontarget", "b a nontarget"], ["\ufeff1 a b\r", "0 a c\r", "0 b a\r"],
     ["1 b target", "1 c nontarget", "b 1 nontarget"],           # an utterance called 1 does not make it VoxCeleb's form
 ])
 def test_both_forms_of_a_trial_list_are_read(tmp_path, lines):

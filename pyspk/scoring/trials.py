@@ -155,7 +155,7 @@ def _rows(path: str | Path, form: str) -> Iterator[tuple[int, list[str]]]:
     """(line number, its three fields) of each line of `path`."""
     number = 0
     try:
-        with Path(path).open(encoding="utf-8") as file:
+        with Path(path).open(encoding="utf-8-sig") as file:      # a byte-order mark is no part of the first name
             for number, line in enumerate(file, start=1):
                 fields = line.split()
                 if len(fields) != 3:
