@@ -1,6 +1,7 @@
 """What every executable does alike: log lines, one-line errors, exit codes."""
 
 import ctypes
+import errno
 import logging
 import os
 import shlex
@@ -18,6 +19,9 @@ from pyspk.errors import StartAgainError, UserError
 log = logging.getLogger("pyspk")
 _START_AGAIN = 99          # what Grid Engine takes for it
 _PR_SET_PDEATHSIG = 1      # linux/prctl.h
+_WHAT_TO_DO = {errno.ENOSPC: "make room; the same command goes on from here",
+               errno.EDQUOT: "make room; the same command goes on from here",
+               errno.EROFS: "choose another place", errno.EACCES: "get the right to it, or choose another place"}
 
 
 def run(command: click.Command) -> None:
@@ -46,8 +50,10 @@ def run(command: click.Command) -> None:
         log.error("error: %s (see %s --help)", _one_line(mistake.format_message()), name)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # the reader went away: say no more
-    except (UserError, OSError) as mistake:
+    except UserError as mistake:
         log.error("error: %s", _one_line(str(mistake)))
+    except OSError as fault:
+        log.error("error: %s", _one_line(_of_system(fault)))
     sys.exit(1)
 
 
@@ -127,6 +133,14 @@ def follow(path: Path, pattern: str, every_s: float = 0.5) -> Iterator[None]:
     finally:
         done.set()
         follower.join()
+
+
+def _of_system(fault: OSError) -> str:
+    """What the system refused, where that is known, and what to do where that can be told."""
+    parts = [f"{fault.filename}: " if fault.filename else "", fault.strerror or str(fault)]
+    if fault.errno in _WHAT_TO_DO:
+        parts.append(f"; {_WHAT_TO_DO[fault.errno]}")
+    return "".join(parts)
 
 
 def _one_line(text: str) -> str:

@@ -1,5 +1,6 @@
 """Text tables, files that appear whole, and records."""
 
+import errno
 import json
 import signal
 import subprocess
@@ -67,6 +68,14 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
         raise RuntimeError
     assert (tmp_path / "t").read_text() == "old\n"
     assert list(tmp_path.iterdir()) == [tmp_path / "t"]
+
+
+def test_a_full_disk_is_named_with_the_file_that_was_to_be_written(tmp_path):
+    with pytest.raises(OSError, match="No space left on device: '.*/t'"), atomic_write(tmp_path / "t"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(FileNotFoundError, match="Errno 2. gone$"), atomic_write(tmp_path / "t"):
+        raise FileNotFoundError(errno.ENOENT, "gone")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_killed_write_leaves_the_old_file(tmp_path):

@@ -1,10 +1,13 @@
 """Files that appear whole or not at all: written beside, flushed, synced, renamed."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def temporary_path(path: Path) -> Path:
@@ -25,8 +28,10 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
         with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
         commit(temporary, path)
-    except BaseException:
+    except BaseException as fault:
         temporary.unlink(missing_ok=True)
+        if isinstance(fault, OSError) and fault.errno in _DISK_IS_FULL and fault.filename is None:
+            fault.filename = str(path)      # a write that fails does not say where
         raise
 
 
