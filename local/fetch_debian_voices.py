@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
+import bootstrap
 import click
 from debian_voices.clips import CLIP_RULES, Made, clip_name, digest_of, make_voice
 from debian_voices.sources import LEFT_OUT, PACKAGES, SOURCES, Source, group_voices, source_of

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+import bootstrap
 import click
 import numpy as np
 import soundfile

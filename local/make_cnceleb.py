@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Set
 from pathlib import Path, PurePosixPath
 
+import bootstrap
 import click
 from corpora.data_dirs import is_current, write_data_dir, write_left_out
 from corpora.packed import Archive, lettered, refuse_packed

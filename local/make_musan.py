@@ -5,6 +5,7 @@ import logging
 import re
 from pathlib import Path
 
+import bootstrap
 import click
 from corpora.packed import Archive, refuse_packed
 from corpora.scan import corpus_root, folder_names, list_files

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
+import bootstrap
 import click
 import soundfile
 from speaker_folders.trials import choose, draw_trials, read_groups

@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+import bootstrap
 import click
 from corpora.voxceleb import PARTS, VOXCELEB2, prepare
 

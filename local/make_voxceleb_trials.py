@@ -5,6 +5,7 @@ import logging
 import re
 from pathlib import Path
 
+import bootstrap
 import click
 import numpy as np
 from corpora.voxceleb import META_URL

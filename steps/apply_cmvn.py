@@ -6,6 +6,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import bootstrap
 import click
 
 from pyspk.console import feature_options, job_array_options, run

@@ -5,6 +5,7 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
+import bootstrap
 import click
 
 from pyspk.console import run

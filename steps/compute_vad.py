@@ -5,6 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
+import bootstrap
 import click
 
 from pyspk.augment.copies import augmented_reader

@@ -3,6 +3,7 @@
 
 import logging
 
+import bootstrap
 import click
 
 from pyspk.console import run

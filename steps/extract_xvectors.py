@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import bootstrap
 import click
 
 from pyspk.console import job_array_options, run

@@ -4,6 +4,7 @@
 import logging
 from pathlib import Path
 
+import bootstrap
 import click
 
 from pyspk.console import run

@@ -5,6 +5,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import bootstrap
 import click
 
 from pyspk.console import audio_options, config_option, feature_options, job_array_options, run

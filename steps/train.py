@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import bootstrap
 import click
 
 from pyspk.console import audio_options, follow, run

@@ -102,7 +102,8 @@ def test_what_is_allowed_is_no_breach(tmp_path, file, text):
 
 # ---- the executables
 
-EXECUTABLES = sorted([*ROOT.glob("steps/*.py"), *ROOT.glob("steps/cluster/*.py"), *ROOT.glob("local/*.py")])
+EXECUTABLES = sorted(path for folder in ("steps", "steps/cluster", "local") for path in (ROOT / folder).glob("*.py")
+                     if path.name != "bootstrap.py")
 # One interpreter for all of them: what they import together, torch above all, is loaded once.
 ASK_EACH_FOR_HELP = """
 import contextlib, io, json, runpy, sys
@@ -137,6 +138,21 @@ def test_each_executable_runs_and_explains_itself(path, answers):
     assert os.access(path, os.X_OK), f"chmod +x {path}"
     assert path.read_text().startswith("#!/usr/bin/env python3\n")
     assert answers[str(path)] == [0, True]
+
+
+@pytest.mark.parametrize("path", EXECUTABLES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_each_executable_says_what_to_do_where_nothing_is_installed(path):
+    done = subprocess.run([sys.executable, "-S", "-E", path, "x"], capture_output=True, text=True, cwd="/")
+    assert (done.returncode, done.stderr) == (1, f"{path.name}: error: {sys.executable} lacks the package click; in "
+                                              f"{ROOT} run: . ./path.sh, if make has installed what is needed there, "
+                                              "else: pip install -e .\n")
+
+
+@pytest.mark.parametrize("bug", ["import pyspk.nothing", "raise ModuleNotFoundError", "[][0]"])
+def test_a_bug_of_our_own_keeps_its_traceback(bug):
+    done = subprocess.run([sys.executable, "-c", f"import bootstrap\n{bug}"], capture_output=True, text=True,
+                          cwd=ROOT / "steps")
+    assert done.returncode == 1 and done.stderr.startswith("Traceback") and "lacks the package" not in done.stderr
 
 
 def readme_commands() -> list[list[str]]:

@@ -17,7 +17,7 @@ import signal
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))      # a bare shell knows no PYTHONPATH
+import bootstrap
 
 from pyspk.console import end_with_recipe
 from pyspk.errors import UserError, first_few
