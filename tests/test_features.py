@@ -47,6 +47,11 @@ def test_log_energy_is_the_one_kaldi_puts_before_the_bins(snip_edges, n_samples)
     np.testing.assert_allclose(fbank.log_energy(SAMPLES[:n_samples]), fbank(SAMPLES[:n_samples])[:, 0], atol=1e-5)
 
 
+def test_log_energy_is_of_the_same_frames_where_the_shift_is_odd():
+    fbank = Fbank({"use-energy": "true", "snip-edges": "false", "sample-frequency": "44100"})     # 1102 and 441 samples
+    np.testing.assert_allclose(fbank.log_energy(SAMPLES), fbank(SAMPLES)[:, 0], atol=1e-5)
+
+
 def test_dither_is_the_same_each_time_and_differs_by_utterance():
     fbank = Fbank({"dither": "1"})
     np.testing.assert_array_equal(fbank(SAMPLES, "u1"), fbank(SAMPLES, "u1"))

@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Callable, Mapping
-from typing import NoReturn
 
 import numpy as np
 
@@ -47,7 +46,11 @@ _ELSEWHERE = {"allow-downsample": "--resample true on the command line converts 
 
 
 class _Spectral:
-    """Samples (S,) float32 on the int16 scale to features (T, F) float32; `dim` is F."""
+    """Samples (S,) float32 on the int16 scale to features (T, F) float32; `dim` is F.
+
+    `options`: all values, as kaldi-native-fbank holds them, but for `dither`, which is done here. `length` and `shift`
+    of a frame are in samples.
+    """
 
     def __init__(self, conf: Mapping[str, str], kind: str, options: object, online: Callable,
                  places: Mapping[str, tuple[str, Callable]]):
@@ -59,10 +62,12 @@ class _Spectral:
             attribute, convert = places[name]
             _set(options, attribute, converted(name, text, convert))
         _check(options)
-        self._options, self._online, frame = options, online, options.frame_opts
+        self.options, self._online, frame = options, online, options.frame_opts
         self.rate_hz = int(frame.samp_freq)
         self.frame_shift_ms, self.snip_edges = frame.frame_shift_ms, frame.snip_edges
-        self._dither, frame.dither = frame.dither, 0.0
+        self.dither, frame.dither = frame.dither, 0.0
+        self.length = int(self.rate_hz * 0.001 * frame.frame_length_ms)
+        self.shift = int(self.rate_hz * 0.001 * frame.frame_shift_ms)
         try:
             self.dim = online(options).dim
         except (RuntimeError, ValueError) as fault:      # more bins than the spectrum has places for
@@ -70,43 +75,44 @@ class _Spectral:
 
     def __call__(self, samples: np.ndarray, utt: str = "") -> np.ndarray:
         """Features (T, F) of one utterance. Raises UserError when it is shorter than one frame."""
-        if self._dither:
+        self.some_frames(len(samples))
+        if self.dither:
             noise = np.random.default_rng(zlib.crc32(utt.encode())).standard_normal(len(samples), dtype=np.float32)
-            samples = samples + self._dither * noise
-        online = self._online(self._options)
+            samples = samples + self.dither * noise
+        online = self._online(self.options)
         online.accept_waveform(self.rate_hz, samples)
         online.input_finished()
         n_frames = online.num_frames_ready
-        if n_frames == 0:
-            self._refuse(samples)
         frames = np.concatenate([online.get_frame(i) for i in range(n_frames)])
         return frames.reshape(n_frames, -1)                                             # (T, F)
 
-    def _refuse(self, samples: np.ndarray) -> NoReturn:
-        raise UserError(f"{len(samples)} samples are shorter than one frame of "
-                        f"{self._options.frame_opts.frame_length_ms:g} ms; leave this utterance out")
+    def n_frames(self, n_samples: int) -> int:
+        """How many frames so many samples have."""
+        if self.snip_edges:
+            return max(0, 1 + (n_samples - self.length) // self.shift)
+        return (n_samples + self.shift // 2) // self.shift
+
+    def some_frames(self, n_samples: int) -> int:
+        """The same, but raises UserError where it is none."""
+        if n_frames := self.n_frames(n_samples):
+            return n_frames
+        raise UserError(f"{n_samples} samples are shorter than one frame of "
+                        f"{self.options.frame_opts.frame_length_ms:g} ms; leave this utterance out")
 
     def log_energy(self, samples: np.ndarray) -> np.ndarray:
         """Natural log of each frame's energy, (T,) float32, before pre-emphasis and window: Kaldi's raw energy.
 
         The frames are those of `__call__`: same length, shift and edges.
         """
-        frame = self._options.frame_opts
-        length = int(self.rate_hz * 0.001 * frame.frame_length_ms)
-        shift = int(self.rate_hz * 0.001 * frame.frame_shift_ms)
+        n_frames, length, shift = self.some_frames(len(samples)), self.length, self.shift
         samples = samples.astype(np.float64)
-        if len(samples) < (length if frame.snip_edges else shift - shift // 2):
-            self._refuse(samples)
-        if not frame.snip_edges:
-            n_frames = (len(samples) + shift // 2) // shift
-            left = (length - shift) // 2
+        if not self.snip_edges:
+            left = length // 2 - shift // 2
             right = max(0, (n_frames - 1) * shift - left + length - len(samples))
             samples = np.pad(samples, (left, right), mode="symmetric")
-        frames = np.lib.stride_tricks.sliding_window_view(samples, length)[::shift]     # (T, length)
-        if not frame.snip_edges:
-            frames = frames[:n_frames]
+        frames = np.lib.stride_tricks.sliding_window_view(samples, length)[::shift][:n_frames]     # (T, length)
         energy = np.einsum("tl,tl->t", frames, frames)
-        if frame.remove_dc_offset:
+        if self.options.frame_opts.remove_dc_offset:
             energy = energy - frames.sum(axis=1) ** 2 / length
         return np.log(np.maximum(energy, _LOG_FLOOR)).astype(np.float32)
 
