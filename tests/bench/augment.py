@@ -24,6 +24,7 @@ from pyspk.chunks import FeatureReader
 from pyspk.datadir import DataDir
 from pyspk.features import Fbank
 from pyspk.tables.archive import ArchiveWriter
+from pyspk.tables.matrix import AUTOMATIC
 from pyspk.waves import WaveReader
 
 
@@ -37,7 +38,7 @@ def make_corpus(folder: Path, n_utts: int) -> DataDir:
         (folder / table).write_text("".join(lines))
     data, fbank = DataDir(folder), Fbank({})
     read = utterance_reader(data, RATE_HZ)
-    with ArchiveWriter(folder / "f.ark", folder / "feats.scp", compress=True) as writer:
+    with ArchiveWriter(folder / "f.ark", folder / "feats.scp", AUTOMATIC) as writer:
         for utt in data.utt2spk:
             writer.write(utt, fbank(read(utt)))
     return data
