@@ -2,6 +2,7 @@
 
     conf.py         conf files, and options turned into values
     spectral.py     samples to fbank or MFCC, and the log energy of each frame
+    batched.py      the same fbank for a batch of waves on a GPU
     vad.py          log energies to voice activity decisions
     transforms.py   deltas, sliding-window and per-utterance CMVN
     normalised.py   the features of a data directory, normalised
