@@ -1,4 +1,4 @@
-"""What is done to many waves at once equals what is done to each: fbank of kaldi-native-fbank."""
+"""What is done to many waves at once equals what is done to each: fbank of kaldi-native-fbank, noise and rooms."""
 
 import os
 
@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import RATE_HZ, ROOT
+from augmentation import room
+from conftest import RATE_HZ, ROOT, voice
 
+from pyspk.augment import batched, effects
 from pyspk.errors import UserError
 from pyspk.features import Fbank
 from pyspk.features.batched import BatchedFbank
@@ -140,3 +142,46 @@ def test_a_wrong_option_is_named(conf, said):
 def test_too_short_a_wave_is_refused():
     with pytest.raises(UserError, match="399 samples are shorter than one frame of 25 ms"):
         BatchedFbank({})(torch.zeros(2, 399))
+
+
+# ---- noise and rooms
+
+LENGTHS = [16000, 12345, 700]
+
+
+def ragged(pieces):
+    rows = torch.zeros(len(pieces), max(map(len, pieces)))
+    for row, piece in zip(rows, pieces, strict=True):
+        row[:len(piece)] = torch.from_numpy(piece)
+    return rows
+
+
+def speech():
+    return [voice(i, 0, 1.0).astype(np.float32)[:n] for i, n in enumerate(LENGTHS)]
+
+
+def assert_equal(got, wanted):
+    """Rows (B, S) against arrays: to 1e-4 of each one's root mean square, and zeros behind."""
+    for row, one in zip(got.numpy(), wanted, strict=True):
+        assert np.abs(row[:len(one)] - one).max() < 1e-4 * np.sqrt(np.mean(one.astype(float) ** 2))
+        assert not row[len(one):].any()
+
+
+def test_noise_is_added_as_to_each():
+    rng = np.random.default_rng(1)
+    noises, ratios = [rng.normal(0, 10.0 ** i, n).astype(np.float32) for i, n in enumerate(LENGTHS)], [0.0, 7.3, 20.0]
+    got = batched.add_noise(ragged(speech()), torch.tensor(LENGTHS), ragged(noises), torch.tensor(ratios))
+    assert_equal(got, map(effects.add_noise, speech(), noises, ratios))
+
+
+def test_rooms_are_those_of_each():
+    rirs = [32767 * room(0.4).astype(np.float32), room(0.2, 1).astype(np.float32), np.array([0.1, -1, 0.5], np.float32)]
+    direct = torch.tensor([effects.direct_path(rir) for rir in rirs])
+    got = batched.reverberate(ragged(speech()), torch.tensor(LENGTHS), ragged(rirs), direct)
+    assert_equal(got, map(effects.reverberate, speech(), rirs))
+
+
+def test_silence_stays_silent():
+    silence, lengths = torch.zeros(2, 1000), torch.tensor([1000, 500])
+    assert not batched.add_noise(silence, lengths, torch.ones(2, 1000), torch.tensor([5.0, 5.0])).any()
+    assert not batched.reverberate(silence, lengths, torch.ones(2, 30), torch.tensor([0, 3])).any()

@@ -5,5 +5,6 @@
     config.py        how often, how loud, and from which data directories: one TOML file
     sources.py       the recordings that are added or convolved with
     augmenter.py     draws a description and applies one: for offline copies and for training alike
+    batched.py       what effects.py does, for a batch of utterances on a GPU
     copies.py        a data directory of augmented copies, and the reader that makes their samples
 """

@@ -6,7 +6,7 @@ import numpy as np
 
 from pyspk.augment.config import KINDS, AugmentConfig
 from pyspk.augment.description import Added, Augmentation, Reverb, Speed
-from pyspk.augment.effects import add_noise, babble, reverberate, speed
+from pyspk.augment.effects import add_noise, babble, direct_path, reverberate, speed
 from pyspk.augment.sources import Sources
 from pyspk.errors import UserError
 
@@ -51,10 +51,30 @@ class Augmenter:
             if isinstance(step, Speed):
                 samples = speed(samples, step.factor)
             elif isinstance(step, Reverb):
-                samples = self._reverberated(samples, rate_hz, step)
-            else:
-                samples = self._with_noise(samples, rate_hz, step)
+                samples = reverberate(samples, self.response(step, rate_hz)[0])
+            elif (noise := self.noise(step, rate_hz, len(samples))) is not None:
+                samples = add_noise(samples, noise, step.snr_db)
         return samples
+
+    def response(self, step: Reverb, rate_hz: int) -> tuple[np.ndarray, int]:
+        """The impulse response, (K,) float32, and its direct path. Raises UserError as `apply` does."""
+        try:
+            rir = self._sources["reverb"].whole(step.id, rate_hz)
+            return rir, direct_path(rir)
+        except UserError as fault:
+            raise UserError(f"{step}: {fault}") from None
+
+    def noise(self, step: Added, rate_hz: int, n_samples: int) -> np.ndarray | None:
+        """What is added, at no level yet, (n_samples,) float32; None, with a warning, where the recordings are silent.
+
+        Recordings pause; that is no reason to lose the utterance. Raises UserError as `apply` does.
+        """
+        sources = self._sources[step.kind]
+        noise = babble([sources.stretch(id, rate_hz, at_s, n_samples) for id, at_s in step.parts])
+        if noise.any():
+            return noise
+        log.warning('"%s" is silent there: these samples stay without it', step)
+        return None
 
     def _draw_kind(self, kind: str, rng: np.random.Generator) -> Reverb | Added:
         sources = self._sources[kind]
@@ -65,16 +85,3 @@ class Augmenter:
         snr_db = round(float(rng.uniform(*self.config.snr_db(kind))), _SNR_DECIMALS)
         return Added(kind, sources.draw_places(rng, n_parts), snr_db)
 
-    def _reverberated(self, samples: np.ndarray, rate_hz: int, step: Reverb) -> np.ndarray:
-        try:
-            return reverberate(samples, self._sources["reverb"].whole(step.id, rate_hz))
-        except UserError as fault:
-            raise UserError(f"{step}: {fault}") from None
-
-    def _with_noise(self, samples: np.ndarray, rate_hz: int, step: Added) -> np.ndarray:
-        sources = self._sources[step.kind]
-        noise = babble([sources.stretch(id, rate_hz, at_s, len(samples)) for id, at_s in step.parts])
-        if not noise.any():      # recordings pause; that is no reason to lose the utterance
-            log.warning('"%s" is silent there: these samples stay without it', step)
-            return samples
-        return add_noise(samples, noise, step.snr_db)

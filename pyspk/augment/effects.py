@@ -46,12 +46,18 @@ def reverberate(samples: np.ndarray, rir: np.ndarray) -> np.ndarray:
     """
     from scipy.signal import oaconvolve
 
-    direct = int(np.argmax(np.abs(rir)))
-    if rir[direct] == 0:
-        raise UserError("the impulse response is silent")
+    direct = direct_path(rir)
     heard = oaconvolve(samples, rir)[direct:direct + len(samples)]
     power = _power(heard)
     return (heard * np.sqrt(_power(samples) / power)).astype(np.float32) if power > 0 else heard
+
+
+def direct_path(rir: np.ndarray) -> int:
+    """The place of the largest |rir|. Raises UserError when the response is silent."""
+    direct = int(np.argmax(np.abs(rir)))
+    if rir[direct] == 0:
+        raise UserError("the impulse response is silent")
+    return direct
 
 
 def speed(samples: np.ndarray, factor: float) -> np.ndarray:
