@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from pyspk.audio import utterance_reader
 from pyspk.datadir import DataDir
+from pyspk.features import Fbank
 from pyspk.tables.archive import ArchiveWriter
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,6 +86,30 @@ def write_data_dir(folder: Path, recordings: Path, speakers: list[str]) -> Path:
     (folder / "wav.scp").write_text("".join(f"{utt} {wav}\n" for utt, _, wav in utts))
     (folder / "utt2spk").write_text("".join(f"{utt} {spk}\n" for utt, spk, _ in utts))
     return folder
+
+
+@pytest.fixture
+def make_data(tmp_path, recordings):
+    """make_data(conf, voiced) -> a data directory with segments, feats.scp and, with voiced(t) -> bool, vad.scp."""
+
+    def make(conf, voiced=None):
+        folder = write_data_dir(tmp_path / "train", recordings, ["s0", "s1"])
+        utts = [line.split()[0] for line in (folder / "wav.scp").read_text().splitlines()]
+        (folder / "segments").write_text("".join(f"{utt} {utt} {0.1 + 0.01 * i:.2f} 1.20\n"
+                                                 for i, utt in enumerate(utts)))
+        data, fbank = DataDir(folder), Fbank(conf)
+        read = utterance_reader(data, RATE_HZ)
+        feats = {utt: fbank(read(utt)) for utt in utts}
+        with ArchiveWriter(folder / "f.ark", folder / "feats.scp") as writer:
+            for utt in utts:
+                writer.write(utt, feats[utt])
+        if voiced:
+            with ArchiveWriter(folder / "v.ark", folder / "vad.scp") as writer:
+                for utt in utts:
+                    writer.write(utt, voiced(np.arange(len(feats[utt]))).astype(np.float32))
+        return data
+
+    return make
 
 
 def write_files(folder: Path, files: dict[str, str | bytes]) -> Path:

@@ -21,7 +21,7 @@ FLOORS = [
     ["datadir", "audio", "scoring"],
     ["features", "model", "published"],
     ["augment", "embeddings"],
-    ["chunks", "waves"],
+    ["chunks", "waves", "frontend"],
     ["training"],
     ["report", "__main__"],
 ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from augmentation import write_sources
-from conftest import RATE_HZ, write_data_dir
+from conftest import RATE_HZ
 from torch.utils.data import DataLoader
 
 from pyspk.audio import utterance_reader
@@ -30,30 +30,6 @@ def sources(tmp_path_factory):
 
 def augmenter(sources, **settings):
     return Augmenter(AugmentConfig(**{"reverb_dirs": ("data/rirs",), **settings}).below(sources))
-
-
-@pytest.fixture
-def make_data(tmp_path, recordings):
-    """make_data(conf, voiced) -> a data directory with segments, feats.scp and, with voiced(t) -> bool, vad.scp."""
-
-    def make(conf, voiced=None):
-        folder = write_data_dir(tmp_path / "train", recordings, ["s0", "s1"])
-        utts = [line.split()[0] for line in (folder / "wav.scp").read_text().splitlines()]
-        (folder / "segments").write_text("".join(f"{utt} {utt} {0.1 + 0.01 * i:.2f} 1.20\n"
-                                                 for i, utt in enumerate(utts)))
-        data, fbank = DataDir(folder), Fbank(conf)
-        read = utterance_reader(data, RATE_HZ)
-        feats = {utt: fbank(read(utt)) for utt in utts}
-        with ArchiveWriter(folder / "f.ark", folder / "feats.scp") as writer:
-            for utt in utts:
-                writer.write(utt, feats[utt])
-        if voiced:
-            with ArchiveWriter(folder / "v.ark", folder / "vad.scp") as writer:
-                for utt in utts:
-                    writer.write(utt, voiced(np.arange(len(feats[utt]))).astype(np.float32))
-        return data
-
-    return make
 
 
 @pytest.mark.parametrize("conf", [{}, {"snip-edges": "false", "num-mel-bins": "40", "frame-length": "32"}])
