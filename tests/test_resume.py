@@ -118,7 +118,7 @@ def test_a_reader_of_data_that_dies_is_said(data, tmp_path, monkeypatch):
             os.kill(reader.pid, signal.SIGKILL)
 
     before_step(monkeypatch, kill_readers)
-    with pytest.raises(UserError, match=r"a process that reads data died .*n_workers lower"):
+    with pytest.raises(UserError, match=r"a process that reads data died .*lower n_workers"):
         train(data, tmp_path / "cut", TrainConfig(**{**vars(CONFIG), "n_workers": 1, "n_epochs": 20}))
 
 
