@@ -373,3 +373,26 @@ def test_few_archives_are_open_at_a_time(tmp_path):
         np.testing.assert_array_equal(reader.matrix(places[i]), feats(seed=i))
         links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
         assert len([link for link in links if tmp_path in link.readlink().parents]) == min(2, len(reader._files))
+
+
+@pytest.mark.parametrize(("place", "said"), [
+    ("[200:300]", "there are 120 rows, from 0 to 119"), ("[0:500]", "there are 120 rows"), ("[120]", "there are 120"),
+    ("[a:b]", r"not a range; \[FIRST:LAST\]"), ("[-1:5]", "not a range")])
+@pytest.mark.parametrize("text", [False, True])
+def test_a_range_that_is_none_or_lies_past_the_end_is_an_error(tmp_path, place, said, text):
+    with ArchiveWriter(tmp_path / "a.ark", tmp_path / "a.scp", text=text) as writer:
+        writer.write("u", np.arange(240.0).reshape(120, 2))
+    at = read_scp(tmp_path / "a.scp")["u"]
+    with pytest.raises(UserError, match=said):
+        ArchiveReader().matrix(at + place)
+    assert len(ArchiveReader().matrix(f"{at}[100:121]")) == 20      # a rounded end may lie a few rows too far
+
+
+def test_a_disk_that_is_full_leaves_no_archive_and_is_named(tmp_path, monkeypatch):
+    writer = ArchiveWriter(tmp_path / "a.ark", tmp_path / "a.scp")
+    with pytest.raises(OSError, match=r"No space left.*a\.ark"), writer:
+        writer.write("u", np.zeros((2, 2), np.float32))
+        writer._file.close()
+        monkeypatch.setattr(writer, "_file", open("/dev/full", "wb"))      # noqa: SIM115, PTH123  (__exit__ closes it)
+        writer._file.write(b"x")
+    assert list(tmp_path.iterdir()) == []

@@ -15,6 +15,8 @@ from pyspk.tables.stream import CUT_SHORT, read_whole, text_of
 from pyspk.tables.text import read_table, write_lines
 
 _RANGE = re.compile(r"^(?P<rest>.*)\[(?P<rows>\d*:?\d*)(,(?P<cols>\d*:?\d*))?\]$")
+_LIKE_A_RANGE = re.compile(r"\[[^\][/]*\]$")
+_TOLERANCE_ROWS = 3   # by which a range may reach past the end: segments and frames are not rounded alike everywhere
 _ALL = slice(None)
 _SMALL = 1 << 18      # bytes of a CM matrix that are read in one go, rather than some of each column
 
@@ -36,8 +38,11 @@ def read_scp(path: str | Path) -> dict[str, str]:
 def locate(rxfilename: str) -> Location:
     """Parse `path:offset[rows,cols]`; the ranges are Kaldi's, end-inclusive. Raises UserError for a malformed range."""
     rest, rows, cols = rxfilename, _ALL, _ALL
-    if rxfilename.endswith("]") and (match := _RANGE.match(rxfilename)):
-        rest, rows, cols = match["rest"], _to_slice(match["rows"]), _to_slice(match["cols"])
+    if rxfilename.endswith("]"):
+        if match := _RANGE.match(rxfilename):
+            rest, rows, cols = match["rest"], _to_slice(match["rows"]), _to_slice(match["cols"])
+        elif _LIKE_A_RANGE.search(rxfilename) and not Path(rxfilename).exists():
+            raise UserError(f"{rxfilename}: not a range; [FIRST:LAST] or [FIRST:LAST,FIRST:LAST], both from 0")
     path, colon, offset = rest.rpartition(":")
     if colon and offset.isdigit():
         return Location(path, int(offset), rows, cols)
@@ -62,7 +67,7 @@ class ArchiveReader:
         head = self._head(place)
         if head is None or head.is_vector:
             return self._whole(rxfilename, place, ndim=2).shape
-        return len(range(head.rows)[place.rows]), len(range(head.cols)[place.cols])
+        return len(_within(head.rows, place, rxfilename)), len(range(head.cols)[place.cols])
 
     def matrix(self, rxfilename: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Rows start to stop (exclusive; to the end by default) of a matrix, (stop - start, columns) float32.
@@ -73,7 +78,7 @@ class ArchiveReader:
         head = self._head(place)
         if head is None or head.is_vector:
             return self._whole(rxfilename, place, ndim=2)[start:stop]
-        wanted = range(head.rows)[place.rows][start:stop]
+        wanted = _within(head.rows, place, rxfilename)[start:stop]
         if head.token == "CM":
             return self._columns(place, head, wanted.start, max(wanted.start, wanted.stop))
         width = head.row_bytes
@@ -156,7 +161,9 @@ class ArchiveReader:
         value = read_whole(place.path, place.offset)
         if ndim not in (None, value.ndim):
             raise UserError(f"{rxfilename}: not a {'matrix' if ndim == 2 else 'vector'}")
-        return value[place.rows, place.cols] if value.ndim == 2 else value[place.rows]
+        wanted = _within(len(value), place, rxfilename)
+        value = value[wanted.start:wanted.stop]
+        return value[:, place.cols] if value.ndim == 2 else value
 
 
 class ArchiveWriter:
@@ -178,12 +185,16 @@ class ArchiveWriter:
         return self
 
     def __exit__(self, fault_type, *_) -> None:
-        self._file.close()
-        if fault_type is not None:
+        try:
+            self._file.close()      # what was buffered may meet a full disk only now
+            if fault_type is None:
+                commit(temporary_path(self._ark), self._ark)
+        except OSError as fault:
+            fault.filename = fault.filename or str(self._ark)
+            raise
+        finally:
             temporary_path(self._ark).unlink(missing_ok=True)
-            return
-        commit(temporary_path(self._ark), self._ark)
-        if self._scp:
+        if self._scp and fault_type is None:
             write_lines(self._scp, self._lines)
 
     def write(self, key: str, value: np.ndarray) -> None:
@@ -213,6 +224,14 @@ def write_vector(path: str | Path, vector: np.ndarray) -> None:
 
 def _unreadable(path: str, fault: OSError) -> UserError:
     return UserError(f"{path}: cannot read this archive ({fault.strerror})")
+
+
+def _within(n_rows: int, place: Location, rxfilename: str) -> range:
+    """The rows that `place` wants of n_rows. Raises UserError for a range that begins or ends clearly past the last."""
+    rows = place.rows
+    if rows is not _ALL and (rows.start >= n_rows or (rows.stop or 0) > n_rows + _TOLERANCE_ROWS):
+        raise UserError(f"{rxfilename}: there are {n_rows} rows, from 0 to {n_rows - 1}")
+    return range(n_rows)[rows]
 
 
 def _to_slice(text: str | None) -> slice:
