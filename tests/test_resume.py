@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,10 +19,10 @@ from test_training import SMALL
 from pyspk.errors import StartAgainError, UserError
 from pyspk.model import FINAL
 from pyspk.training import loop
-from pyspk.training.config import TrainConfig, to_toml
+from pyspk.training.config import to_toml
 from pyspk.training.steps import Stepper
 
-CONFIG = TrainConfig(**{**vars(SMALL), "average_epochs": 2})      # 3 epochs of 5 batches (36 of 48 utterances, by 8)
+CONFIG = replace(SMALL, average_epochs=2)      # 3 epochs of 5 batches (36 of 48 utterances, by 8)
 N_BATCHES = 15
 
 
@@ -80,7 +81,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("every_batch", [True, False])
 def test_killed_within_an_epoch_it_goes_on_from_the_last_checkpoint(data, tmp_path, whole, monkeypatch, every_batch):
-    config = TrainConfig(**{**vars(CONFIG), "checkpoint_minutes": 1e-9 if every_batch else 60.0})
+    config = replace(CONFIG, checkpoint_minutes=1e-9 if every_batch else 60.0)
 
     def kill(n):
         if n == 8:
@@ -99,7 +100,7 @@ def test_killed_within_an_epoch_it_goes_on_from_the_last_checkpoint(data, tmp_pa
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_to_the_whole_group_reaches_the_readers_of_data_too(data, tmp_path, number):
-    config = TrainConfig(**{**vars(CONFIG), "n_epochs": 200, "n_workers": 2})
+    config = replace(CONFIG, n_epochs=200, n_workers=2)
     (tmp_path / "a.toml").write_text(to_toml(config))
     command = ["train.py", "--config", tmp_path / "a.toml", "--device", "cpu", data.path, tmp_path / "cut"]
     run = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -119,7 +120,7 @@ def test_a_reader_of_data_that_dies_is_said(data, tmp_path, monkeypatch):
 
     before_step(monkeypatch, kill_readers)
     with pytest.raises(UserError, match=r"a process that reads data died .*lower n_workers"):
-        train(data, tmp_path / "cut", TrainConfig(**{**vars(CONFIG), "n_workers": 1, "n_epochs": 20}))
+        train(data, tmp_path / "cut", replace(CONFIG, n_workers=1, n_epochs=20))
 
 
 def test_a_second_ctrl_c_does_not_wait(data, tmp_path, monkeypatch):
@@ -169,7 +170,7 @@ def test_a_mean_whose_part_is_gone_is_an_error(data, tmp_path):
 
 def test_killed_at_ten_random_moments(data, tmp_path):
     """kill -9 of the real program; what it ends with equals an undisturbed run, and nothing else is left."""
-    config = TrainConfig(**{**vars(CONFIG), "n_epochs": 100, "margin_full_epoch": 50, "checkpoint_minutes": 1e-9})
+    config = replace(CONFIG, n_epochs=100, margin_full_epoch=50, checkpoint_minutes=1e-9)
     (tmp_path / "a.toml").write_text(to_toml(config))
 
     def start(name):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def train(config, data, folder):
 
 
 def test_training_learns_to_tell_held_out_speakers_apart(data, tmp_path):
-    train(TrainConfig(**{**vars(SMALL), "n_epochs": 20, "channels": 4, "valid_speakers": 3}), data, tmp_path)
+    train(replace(SMALL, n_epochs=20, channels=4, valid_speakers=3), data, tmp_path)
     history = [json.loads(line) for line in (tmp_path / "log" / "train.jsonl").open()]
     assert history[-1]["loss"] < 0.7 * history[2]["loss"]              # from epoch 3 on the margin is the same
     assert history[-1]["valid_eer"] < 0.25
@@ -50,7 +51,7 @@ def test_held_out_speakers_are_in_no_batch(data):
                                                           (8, 0, 0), (8, 3, 3)])
 def test_how_many_speakers_are_held_out(tmp_path, n_spk, valid, held_out):
     (tmp_path / "utt2spk").write_text("".join(f"{spk:04}-{utt} {spk:04}\n" for spk in range(n_spk) for utt in "ab"))
-    config = TrainConfig(**{**vars(SMALL), "valid_speakers": valid})
+    config = replace(SMALL, valid_speakers=valid)
     assert len(split_speakers(DataDir(tmp_path).utt2spk, config, tmp_path).valid) == held_out
 
 
@@ -60,15 +61,29 @@ def test_copies_of_a_held_out_speaker_are_held_out_and_none_is_validated_on(tmp_
         for spk in ("a", "b", "c", "d"):
             utt2spk |= {f"{name}{spk}-{utt}": f"{name}{spk}" for utt in ("1", "1-aug1", "2", "2-aug1")}
     utt2spk |= {"sp2-e-1": "sp2-e"}                                    # looks like a copy, but of nobody
-    split = split_speakers(utt2spk, TrainConfig(**{**vars(SMALL), "valid_speakers": 2}), tmp_path)
+    split = split_speakers(utt2spk, replace(SMALL, min_utts_per_speaker=1), tmp_path)
     assert split.valid == {"b": ["b-1", "b-2"], "d": ["d-1", "d-2"]}   # of a, b, c, d, sp2-e, at 1.25 and 3.75
     assert list(split.spk2id) == ["a", "c", "sp0.9-a", "sp0.9-c", "sp1.1-a", "sp1.1-c", "sp2-e"]
     assert len(split.utts) == 2 * 3 * 4 + 1
 
 
+def test_speakers_at_another_speed_can_be_left_out(tmp_path):
+    utt2spk = {f"{name}{spk}-{utt}": f"{name}{spk}" for name in ("", "sp0.9-") for spk in "ab" for utt in "12"}
+    split = split_speakers(utt2spk, replace(SMALL, valid_speakers=0, speed_copies=False), tmp_path)
+    assert split.spk2id == {"a": 0, "b": 1} and split.utts == ["a-1", "a-2", "b-1", "b-2"]
+
+
+def test_speakers_with_a_single_utterance_are_said_and_refused(tmp_path):
+    utt2spk = {"a-1": "a", "b-1": "b", "b-2": "b", "c-1": "c"}
+    config = replace(SMALL, valid_speakers=0)
+    with pytest.raises(UserError, match=r"2 of 3 speakers have fewer than 2 utterances \(a, c\).*min_utts_per_spea"):
+        split_speakers(utt2spk, config, tmp_path)
+    assert len(split_speakers(utt2spk, replace(config, min_utts_per_speaker=1), tmp_path).spk2id) == 3
+
+
 def test_too_few_speakers_are_refused(data):
     with pytest.raises(UserError, match="8 speakers, of which 7 are held out"):
-        split_speakers(data.utt2spk, TrainConfig(**{**vars(SMALL), "valid_speakers": 7}), data.path)
+        split_speakers(data.utt2spk, replace(SMALL, valid_speakers=7), data.path)
 
 
 def test_no_weight_decay_on_slopes_biases_and_normalisation(data):
@@ -88,7 +103,7 @@ def test_features_that_are_not_finite_stop_training_and_are_named(data, tmp_path
         for number, utt in enumerate(data.utt2spk):
             writer.write(utt, np.full((30, 6), np.nan if utt == "s3-4" else number) * np.arange(30)[:, None] ** 2)
     with pytest.raises(UserError, match=r"the features of 1 utterances are not finite \(s3-4\); make them again"):
-        train(TrainConfig(**{**vars(SMALL), "valid_speakers": 0}), data, tmp_path / "x")
+        train(replace(SMALL, valid_speakers=0), data, tmp_path / "x")
     assert not (tmp_path / "x" / FINAL).exists()
 
 
@@ -99,13 +114,13 @@ def test_embeddings_that_are_not_finite_stop_training_and_are_named(data, tmp_pa
     whole_pool = StatisticsPooling.forward
     monkeypatch.setattr(StatisticsPooling, "forward", one_is_not)
     with pytest.raises(UserError, match=r"the embeddings of 1 utterances are not finite \(s\d-\d\); the network"):
-        train(TrainConfig(**{**vars(SMALL), "valid_speakers": 0}), data, tmp_path / "x")
+        train(replace(SMALL, valid_speakers=0), data, tmp_path / "x")
 
 
 def test_a_loss_that_is_not_finite_stops_training(data, tmp_path, monkeypatch):
     monkeypatch.setattr(LOSSES["sphere_speaker"], "forward", lambda self, emb, spk: emb.sum() * math.nan)
     with pytest.raises(UserError, match=r"the loss is not finite with the utterances s\d-\d, .*lower lr"):
-        train(TrainConfig(**{**vars(SMALL), "valid_speakers": 0}), data, tmp_path / "x")
+        train(replace(SMALL, valid_speakers=0), data, tmp_path / "x")
 
 
 def test_a_damaged_checkpoint_is_named(data, tmp_path):
@@ -127,7 +142,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
 def test_reading_faults_in_worker_processes_stay_one_line(data, tmp_path):
     (data.path / "f.ark").write_bytes((data.path / "f.ark").read_bytes()[:9000])
     with pytest.raises(UserError) as fault:
-        train(TrainConfig(**{**vars(SMALL), "valid_speakers": 0, "n_workers": 1}), data, tmp_path / "x")
+        train(replace(SMALL, valid_speakers=0, n_workers=1), data, tmp_path / "x")
     assert "cut short" in str(fault.value) and "\n" not in str(fault.value)
 
 
@@ -137,6 +152,12 @@ def test_learning_rate_by_hand():
     assert schedule.lr(100) == pytest.approx(0.1 * 100 ** -0.1 / 2)
     assert schedule.lr(500) == pytest.approx(0.01)
     assert schedule.lr(1000) == pytest.approx(0.001)
+
+
+def test_cosine_learning_rate_by_hand():
+    schedule = Schedule(TrainConfig(n_epochs=10, warmup_epochs=0, lr=0.1, final_lr=0.02, lr_schedule="cosine"), 100)
+    assert [schedule.lr(n) for n in (0, 500, 1000)] == pytest.approx([0.1, 0.06, 0.02])
+    assert schedule.lr(250) == pytest.approx(0.06 + 0.04 * math.sqrt(0.5))
 
 
 @pytest.mark.parametrize(("margin", "m", "at_half"), [("C", 0.2, 0.1), ("A", 0.15, 0.075), ("M", 1.4, 1.2)])
@@ -160,7 +181,7 @@ def test_settings_without_a_value_are_the_networks_and_the_losss_own(tmp_path):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_trains(name, data, tmp_path):
-    train(TrainConfig(**{**vars(SMALL), "n_epochs": 1, "loss": name}), data, tmp_path)
+    train(replace(SMALL, n_epochs=1, loss=name), data, tmp_path)
     history = json.loads((tmp_path / "log" / "train.jsonl").read_text())
     assert math.isfinite(history["loss"]) and ("b" in history) == (name == "sphere_speaker")
 

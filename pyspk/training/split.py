@@ -1,11 +1,12 @@
 """Which speakers are trained on, and which are held out to validate with."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pyspk.augment.copies import original_name
-from pyspk.errors import UserError
+from pyspk.errors import UserError, first_few
 from pyspk.training.config import TrainConfig
 
 _FEWEST_TRAINING_SPEAKERS = 2
@@ -25,8 +26,9 @@ class Split:
 def split_speakers(utt2spk: Mapping[str, str], config: TrainConfig, where: Path) -> Split:
     """Hold out evenly spaced speakers for validation; the others get numbers from 0 in LC_ALL=C order.
 
-    A speaker at another speed (sp0.9-SPK) is held out with SPK; validated on are the utterances as they were recorded,
-    no copies. Raises UserError, naming `where`, when fewer than two speakers are left to train on.
+    A speaker at another speed (sp0.9-SPK) is held out with SPK, and left out altogether without config.speed_copies;
+    validated on are the utterances as they were recorded, no copies. Raises UserError, naming `where`, when fewer than
+    two speakers are left to train on, and for those with fewer than config.min_utts_per_speaker utterances.
     """
     speakers = sorted(set(utt2spk.values()))
     known = set(speakers)
@@ -39,15 +41,26 @@ def split_speakers(utt2spk: Mapping[str, str], config: TrainConfig, where: Path)
         raise UserError(f"{where}: {len(recorded)} speakers, of which {n_valid} are held out for validation; "
                         f"training needs at least {_FEWEST_TRAINING_SPEAKERS}")
     held_out = {recorded[int((i + 0.5) * len(recorded) / n_valid)] for i in range(n_valid)}
-    trained = (spk for spk in speakers if original_name(spk, known) not in held_out)
+    trained = (spk for spk in (speakers if config.speed_copies else recorded)
+               if original_name(spk, known) not in held_out)
     spk2id = {spk: i for i, spk in enumerate(trained)}
     utts = [utt for utt, spk in utt2spk.items() if spk in spk2id]
+    _refuse_small(Counter(utt2spk[utt] for utt in utts), config.min_utts_per_speaker, where)
     valid: dict[str, list[str]] = {spk: [] for spk in sorted(held_out)}
     for utt, spk in utt2spk.items():
         if spk in valid and original_name(utt, utt2spk) == utt:
             valid[spk].append(utt)
     return Split(spk2id, utts, [spk2id[utt2spk[utt]] for utt in utts],
                  {spk: _spread(of_spk, config.valid_utts_per_speaker) for spk, of_spk in valid.items()})
+
+
+def _refuse_small(n_utts: Mapping[str, int], fewest: int, where: Path) -> None:
+    """Raise UserError when some speaker of n_utts, speaker -> number of utterances, has fewer than `fewest`."""
+    small = [spk for spk, n in n_utts.items() if n < fewest]
+    if small:
+        raise UserError(f"{where}: {len(small)} of {len(n_utts)} speakers have fewer than {fewest} utterances "
+                        f"({first_few(small)}), from which little is learned; leave them out (subset_data_dir.py), or "
+                        "train on all with --set min_utts_per_speaker=1")
 
 
 def _spread(utts: Sequence[str], n: int) -> list[str]:
