@@ -2,7 +2,8 @@
 
     sphere_speaker.py   binary classification with three angular margins: the heart of this project
     softmax.py          what it is compared with: softmax, and softmax with a margin
-    angle.py            cosines of sums of angles
+    angle.py            cosines of sums of angles, directions of vectors
+    weights.py          the first weights, whoever holds them
 
 A loss is made with the embedding's dimension, the number of speakers and its own settings, and is called with
 embeddings (B, D) and speakers (B,). Its margin `m` may be set while training; `no_margin` is the m that is none.

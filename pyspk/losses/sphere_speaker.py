@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from pyspk.errors import UserError
-from pyspk.losses.angle import COS_LIMIT, angle, cos_of_sum
+from pyspk.losses.angle import COS_LIMIT, angle, cos_of_sum, directions, one_over
+from pyspk.losses.weights import first_weights
+from pyspk.world import World
 
 MARGINS = ("A", "C", "M")
 _BLOCK_SCORES = {"cpu": 1 << 20}        # scores (B, n) held at a time: 4 MiB, so that all stays in the cache
 _BLOCK_SCORES_ELSEWHERE = 1 << 25       # a GPU wants few large steps: 128 MiB
-_SHORTEST = 1e-12                       # a vector shorter than this has no direction: cosine 0, slope 0
 
 _Entries = tuple[Tensor, Tensor]        # (rows, columns) of a matrix
 
@@ -57,13 +58,18 @@ class SphereSpeaker(nn.Module):
     No question depends on another, so the speakers are taken a block at a time, the block's loss and slopes together,
     and its (B, n) scores are forgotten: memory above weights and their gradient does not grow with N.
 
+    In a `world` of several processes each holds the weights of about N / world.size speakers, those of
+    world.rows_here(N), and asks their questions of everyone's embeddings; b is the same everywhere. What goes over the
+    wire: the embeddings' directions to all, their slopes back, value and slope of b, and with hard_negatives each
+    process's k highest cosines. Value, slopes and first weights are those of one process with the whole batch.
+
     Arguments: emb_dim D; n_spk N; b None for the closed form (see `balanced_bias`) or its first value. `m` may be set
     while training; at `no_margin` there is none. Raises UserError for values that make no sense, naming them.
     """
 
     def __init__(self, emb_dim: int, n_spk: int, margin: str = "C", m: float = 0.2, r: float = 32.0, t: float = 3.0,
                  lam: float = 0.7, b: float | None = None, margin_on: str | None = None,
-                 hard_negatives: int | None = None):
+                 hard_negatives: int | None = None, world: World | None = None):
         super().__init__()
         _check(n_spk, margin, m, r, t, lam, margin_on, hard_negatives)
         self.margin, self.m, self.r, self.t, self.lam = margin, m, r, t, lam
@@ -71,14 +77,19 @@ class SphereSpeaker(nn.Module):
         self.n_negatives = min(n_spk - 1, hard_negatives or n_spk)
         self.no_margin = 1.0 if margin == "M" else 0.0
         self.parts: dict[str, Tensor] = {}
-        self.weight = nn.Parameter(torch.empty(n_spk, emb_dim))
-        nn.init.xavier_normal_(self.weight)
+        self.world, self.n_spk = world or World(), n_spk
+        self.weight = nn.Parameter(first_weights(n_spk, emb_dim, self.world.rows_here(n_spk)))
         self.b = nn.Parameter(torch.tensor(self.balanced_bias() if b is None else float(b)))
 
     def forward(self, emb: Tensor, spk: Tensor) -> Tensor:
         """Batch mean loss, (), in float32 or better also under autocast. emb (B, D), any norm; spk (B,) int64 below N.
 
         NaN where an embedding is not finite. Raises IndexError for a speaker outside 0 to N - 1.
+
+        In a world of several processes emb and spk are this one's (B / world.size,), as many in each. All get the mean
+        of the whole batch; the gradient of emb is world.size times its slope in emb, since DistributedDataParallel,
+        where it goes next, averages over the processes what is to be summed. Those of weight and b are as they are:
+        this module must not be wrapped.
         """
         with torch.autocast(emb.device.type, enabled=False):
             value, self.parts["positive"], self.parts["negative"] = _BlockedLoss.apply(emb, self.weight, self.b, spk,
@@ -88,6 +99,22 @@ class SphereSpeaker(nn.Module):
     def learned(self) -> dict[str, float]:
         """What a log should show of the learned scalars."""
         return {"b": self.b.item()}
+
+    def whole_state(self) -> dict[str, Tensor] | None:
+        """The state_dict() that one process alone would have, in the first process, on the CPU; None in the others."""
+        weight = self.world.whole_rows(self.weight, self.n_spk)
+        return {**self.state_dict(), "weight": weight} if self.world.is_first else None
+
+    def load_whole_state(self, state: dict[str, Tensor]) -> None:
+        """Take this process's part of what whole_state gave, in a world of any size.
+
+        The rows are copied from state["weight"], which may be mapped from a file. Raises ValueError for another number
+        of speakers, RuntimeError for other names or another dimension.
+        """
+        if "weight" in state and len(state["weight"]) != self.n_spk:
+            raise ValueError(f"weights of {len(state['weight'])} speakers, not of {self.n_spk}")
+        self.load_state_dict({name: value[self.world.rows_here(self.n_spk)] if name == "weight" else value
+                              for name, value in state.items()})
 
     def balanced_bias(self) -> float:
         """The b at which, all cosines being 0, positives and negatives pull equally hard.
@@ -144,19 +171,40 @@ class SphereSpeaker(nn.Module):
         return part.cos(), part.sin_().div_(theta.sin_().mul_(self.m))
 
     def _value_and_slopes(self, emb: Tensor, weight: Tensor, b: Tensor,
-                          spk: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """(positive and negative part of the loss (), the loss's slopes in emb (B, D), weight (N, D) and b ())."""
-        n_utt, dtype = len(spk), torch.promote_types(weight.dtype, torch.float32)
-        if spk.min() < 0 or spk.max() >= len(weight):
-            raise IndexError(f"speakers must be from 0 to {len(weight) - 1}, not {spk.min()} to {spk.max()}")
-        unit, per_length = _directions(emb.to(dtype))                      # (B, D), (B, 1)
-        pull, pull_b, pull_cos = self._positive(unit, weight[spk].to(dtype), b)               # (B,), three times
-        pulls, pushes, slope_b = pull.sum(), pull.new_zeros(()), pull_b.sum()
+                          spk: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, ...]]:
+        """(positive and negative part of the loss (), slopes in emb (B / world, D), times world, weight (n, D), b ()).
+        """
+        if spk.min() < 0 or spk.max() >= self.n_spk:
+            raise IndexError(f"speakers must be from 0 to {self.n_spk - 1}, not {spk.min()} to {spk.max()}")
+        unit, per_length = directions(emb.to(torch.promote_types(weight.dtype, torch.float32)))      # (B / world, D)
+        sums, slope_unit, slope_weight = self._sums(
+            self.world.gather_rows(unit), weight, b,
+            self.world.gather_rows(spk) - self.world.rows_here(self.n_spk).start)
+        positive, negative, slope_b = map(Tensor.clone, self.world.sum(sums))       # no views: backward changes slopes
+        slope_unit = self.world.sum_rows(slope_unit)                                # (B / world, D)
+        along = torch.linalg.vecdot(slope_unit, unit)[:, None]
+        slope_emb = slope_unit.addcmul_(unit, along, value=-1).mul_(per_length * self.world.size)
+        most = torch.finfo(emb.dtype).max                      # the slope of a short float16 vector can exceed it
+        slope_emb.clamp_(-most, most)
+        return (positive, negative), (slope_emb.to(emb.dtype), slope_weight.to(weight.dtype), slope_b.to(b.dtype))
+
+    def _sums(self, unit: Tensor, weight: Tensor, b: Tensor, spk: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The speakers' questions that are answered here, added up over the batch.
+
+        unit (B, D), of length 1 or 0; weight (n, D); spk (B,) counted from the first speaker here, so that others are
+        outside 0 to n - 1. Returns (their share of the mean loss, positive, negative and slope in b (3,); its slopes in
+        unit (B, D), in weight (n, D)).
+        """
+        n_utt, dtype = len(unit), unit.dtype
+        here = ((spk >= 0) & (spk < len(weight))).nonzero().squeeze(1)
+        pull, pull_b, pull_cos = self._positive(unit[here], weight[spk[here]].to(dtype), b)  # (len(here),), three times
+        pull_cos = unit.new_zeros(n_utt).index_copy_(0, here, pull_cos)                      # (B,)
+        pulls, pushes, slope_b = pull.sum(), unit.new_zeros(()), pull_b.sum()
         slope_unit, slope_weight = torch.zeros_like(unit), torch.empty_like(weight, dtype=dtype)
-        hardest = self._hardest(unit, weight, spk) if self.n_negatives < len(weight) - 1 else None
+        hardest = self._hardest(unit, weight, spk) if self.n_negatives < self.n_spk - 1 else None
         for block in self._blocks(len(weight), n_utt, unit.device):
             axes = weight[block].to(dtype)                                 # (n, D), of any length
-            per_axis = _one_over(torch.linalg.vector_norm(axes, dim=1))    # (n,)
+            per_axis = one_over(torch.linalg.vector_norm(axes, dim=1))     # (n,)
             cos = (unit @ axes.T).mul_(per_axis)                           # (B, n)
             own = _entries(spk[:, None], block)
             push, push_b, slope_cos = self._negatives(cos, b, own, hardest, block)
@@ -168,16 +216,11 @@ class SphereSpeaker(nn.Module):
             slope_axes = torch.mm(slope_dot.T, unit, out=slope_weight[block])
             along = torch.linalg.vecdot(slope_axes, axes).mul_(per_axis.square())
             slope_axes.addcmul_(axes, along[:, None], value=-1)
-        along = torch.linalg.vecdot(slope_unit, unit)[:, None]
-        slope_emb = slope_unit.addcmul_(unit, along, value=-1).mul_(per_length)
-        most = torch.finfo(emb.dtype).max                      # the slope of a short float16 vector can exceed it
-        slope_emb.clamp_(-most, most)
-        slopes = slope_emb.to(emb.dtype), slope_weight.to(weight.dtype), (slope_b / n_utt).to(b.dtype)
-        return (pulls / n_utt, pushes / n_utt), slopes
+        return torch.stack([pulls, pushes, slope_b]) / n_utt, slope_unit, slope_weight
 
     def _positive(self, unit: Tensor, axes: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(lam * softplus(-s_y), its slope in b, its slope in cos th_y), (B,) each, of unit and axes (B, D)."""
-        cos = torch.linalg.vecdot(unit, axes) * _one_over(torch.linalg.vector_norm(axes, dim=1))
+        cos = torch.linalg.vecdot(unit, axes) * one_over(torch.linalg.vector_norm(axes, dim=1))
         with torch.enable_grad():
             logit = self._positive_logit(cos.requires_grad_(), b.detach())
             slope, = torch.autograd.grad(logit.sum(), cos)
@@ -203,17 +246,25 @@ class SphereSpeaker(nn.Module):
 
     @torch.no_grad()
     def _hardest(self, unit: Tensor, weight: Tensor, spk: Tensor) -> Tensor:
-        """The n_negatives most similar other speakers of each utterance, (B, n_negatives) int64."""
+        """The n_negatives most similar other speakers of each utterance, (B, n_negatives) int64; -1 if held elsewhere.
+
+        Arguments as those of _sums.
+        """
         best = unit.new_full((len(unit), self.n_negatives), -math.inf)
         which = torch.zeros_like(best, dtype=torch.int64)
         for block in self._blocks(len(weight), len(unit), unit.device):
             axes = weight[block].to(unit.dtype)
-            cos = (unit @ axes.T).mul_(_one_over(torch.linalg.vector_norm(axes, dim=1)))
+            cos = (unit @ axes.T).mul_(one_over(torch.linalg.vector_norm(axes, dim=1)))
             cos[_entries(spk[:, None], block)] = -math.inf
             here = torch.arange(block.start, block.stop, device=unit.device).expand_as(cos)
             best, order = torch.cat([best, cos], 1).topk(self.n_negatives)
             which = torch.cat([which, here], 1).gather(1, order)
-        return which
+        if self.world.size == 1:
+            return which
+        everyones = self.world.gather_rows(best[None])                     # (world, B, k), of which k count
+        places = everyones.transpose(0, 1).flatten(1).topk(self.n_negatives).indices
+        owner, place = places // self.n_negatives, places % self.n_negatives
+        return which.gather(1, place).where(owner == self.world.rank, -1)
 
     @staticmethod
     def _blocks(n_spk: int, n_utt: int, device: torch.device) -> Iterator[slice]:
@@ -245,18 +296,6 @@ def _entries(spk: Tensor, block: slice) -> _Entries:
     """(rows, columns within `block`) of the speakers in spk (B, k) that belong to it."""
     rows, places = ((spk >= block.start) & (spk < block.stop)).nonzero(as_tuple=True)
     return rows, spk[rows, places] - block.start
-
-
-def _directions(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """(rows (B, D) scaled to length 1, or 0 where they have no direction; one over their lengths (B, 1))."""
-    largest = rows.abs().amax(dim=1, keepdim=True).clamp_min(1.0)          # squares overflow long before numbers do
-    length = torch.linalg.vector_norm(rows / largest, dim=1, keepdim=True)
-    return rows / largest * _one_over(length), _one_over(length) / largest
-
-
-def _one_over(length: Tensor) -> Tensor:
-    """1 / length, and 0 for a vector too short to have a direction."""
-    return torch.where(length < _SHORTEST, 0.0, 1 / length)
 
 
 def _check(n_spk: int, margin: str, m: float, r: float, t: float, lam: float, margin_on: str | None,
