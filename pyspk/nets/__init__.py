@@ -8,6 +8,7 @@ utterance are its own, and None that all are.
     ecapa.py        ECAPA-TDNN
     pooling.py      frames to one vector: statistics, attentive, multi_head
     activation.py   ReLU and PReLU
+    normalisation.py  batch normalisation over the batches of all processes
     padding.py      utterances of unequal length in one batch
 """
 
