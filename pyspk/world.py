@@ -39,7 +39,7 @@ class World:
         if self.size == 1:
             return rows
         everyones = rows.new_empty(self.size * len(rows), *rows.shape[1:])
-        dist.all_gather_into_tensor(everyones, rows.contiguous())
+        dist.all_gather(list(everyones.chunk(self.size)), rows.contiguous())
         return everyones
 
     def sum_rows(self, rows: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class World:
             return rows
         if self.device.type == "cuda":
             ours = rows.new_empty(len(rows) // self.size, *rows.shape[1:])
-            dist.reduce_scatter_tensor(ours, rows)
+            dist.reduce_scatter(ours, list(rows.chunk(self.size)))
             return ours
         dist.all_reduce(rows)                              # gloo has no reduce-scatter in every version of torch
         return rows.chunk(self.size)[self.rank]
