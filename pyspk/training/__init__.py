@@ -9,5 +9,6 @@
     average.py        the networks that final.pt is the mean of
     checkpoint.py     everything a run needs to go on
     interruption.py   Ctrl-C, and a scheduler's signals
+    launch.py         several processes on this machine, started and ended together
     loop.py           the loop itself
 """

@@ -1,0 +1,108 @@
+"""Several processes of one command on this machine, which end together."""
+
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+from pyspk.world import check_gpus
+
+log = logging.getLogger("pyspk")
+_HERE = "127.0.0.1"
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+_LOOK_EVERY_S = 0.1
+
+
+def launch(n_processes: int, device: torch.device, command: Sequence[str], grace_s: float = 60.0) -> int:
+    """Run `command` as n_processes processes that find each other with world.joined; the exit code of all.
+
+    It is 0 when each ends with 0, else that of the first that did not, 128 + N for one that signal N ended. The others
+    then get SIGTERM, and SIGKILL after grace_s. SIGINT, SIGTERM and SIGUSR1 that come here reach all. When this process
+    is killed itself, a step among its processes gets SIGTERM (console.end_with_recipe).
+
+    torchrun does the same on several machines, but SIGUSR1 ends it alone, and its exit code is always 1.
+
+    Raises UserError for more processes than GPUs, FileNotFoundError for a command that is none. Call it from the main
+    thread.
+    """
+    check_gpus(n_processes, device)
+    # The meeting point is held here from the beginning: a free port looked up for later may be taken by then.
+    meeting_point = dist.TCPStore(_HERE, 0, n_processes, is_master=True, wait_for_workers=False)
+    processes: list[subprocess.Popen] = []
+    with _noted_signals() as arrived:
+        try:
+            for rank in range(n_processes):
+                environment = _environment(rank, n_processes, meeting_point.port)
+                # In a group of its own a process gets Ctrl-C from here alone, and not from the terminal as well.
+                processes.append(subprocess.Popen(command, env=environment, process_group=0))
+            return _wait(processes, arrived, grace_s)
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+
+
+def _environment(rank: int, n_processes: int, port: int) -> dict[str, str]:
+    """torchrun's variables, which world.joined reads, and two more, over those of this process."""
+    n_threads = max(1, (os.cpu_count() or 1) // n_processes)
+    return {"OMP_NUM_THREADS": str(n_threads), **os.environ,
+            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(n_processes),
+            "MASTER_ADDR": _HERE, "MASTER_PORT": str(port),
+            "TORCHELASTIC_USE_AGENT_STORE": "True",            # rank 0 need not open the port: it is open
+            "PYSPK_RECIPE_PID": str(os.getpid())}
+
+
+@contextmanager
+def _noted_signals() -> Iterator[list[int]]:
+    """The signals that arrive during the block, in place of what they usually do."""
+    arrived: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in _PASSED_ON}
+    try:
+        yield arrived
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait(processes: list[subprocess.Popen], arrived: list[int], grace_s: float) -> int:
+    """The exit code of `processes`, when none is left."""
+    failed, kill_at = None, float("inf")
+    while True:
+        running = [process for process in processes if process.poll() is None]
+        while arrived:
+            _send(running, arrived.pop(0))
+        if failed is None and (failed := _failed(processes)):
+            log.error("process %d of %d %s", processes.index(failed) + 1, len(processes), _fate(failed.returncode))
+            _send(running, signal.SIGTERM)
+            kill_at = time.monotonic() + grace_s
+        if not running:
+            break
+        if time.monotonic() > kill_at:
+            _send(running, signal.SIGKILL)
+        time.sleep(_LOOK_EVERY_S)
+    if failed is None:
+        return 0
+    return failed.returncode if failed.returncode > 0 else 128 - failed.returncode
+
+
+def _send(processes: list[subprocess.Popen], number: int) -> None:
+    for process in processes:
+        process.send_signal(number)
+
+
+def _failed(processes: list[subprocess.Popen]) -> subprocess.Popen | None:
+    """One that ended with another code than 0; of several, one that a signal ended, since others fail when it is gone.
+    """
+    ended = [process for process in processes if process.returncode]
+    return min(ended, key=lambda process: process.returncode, default=None)
+
+
+def _fate(code: int) -> str:
+    """ "ended with code 1" or "was ended by SIGKILL"."""
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
