@@ -9,6 +9,7 @@ import torch
 from pyspk.errors import UserError
 from pyspk.losses import SphereSpeaker
 from pyspk.losses import sphere_speaker as sphere_speaker_module
+from pyspk.losses import weights as weights_module
 
 SETTINGS = {"A": 0.15, "C": 0.2, "M": 1.3}
 
@@ -190,6 +191,24 @@ def test_at_the_start_positives_and_negatives_pull_equally(margin, margin_on, n_
     pull = 0.7 / (1 + exp(32 * positive + b))
     push = 0.3 * (n_spk - 1) / (1 + exp(-(32 * negative + b)))
     assert pull == pytest.approx(push, rel=1e-4)
+
+
+@pytest.mark.parametrize(("n_spk", "emb_dim"), [(7, 5), (20000, 4)])      # fewer than are drawn at a time, and more
+def test_first_weights_are_those_that_torch_draws(n_spk, emb_dim):
+    torch.manual_seed(3)
+    wanted, then = torch.nn.init.xavier_normal_(torch.empty(n_spk, emb_dim)), torch.rand(1)
+    torch.manual_seed(3)
+    assert torch.equal(SphereSpeaker(emb_dim, n_spk).weight, wanted) and torch.equal(torch.rand(1), then)
+
+
+@pytest.mark.parametrize("drawn", [1, 3, 8])
+def test_first_weights_do_not_depend_on_who_holds_them(drawn, monkeypatch):
+    monkeypatch.setattr(weights_module, "_SPEAKERS_DRAWN", drawn)
+    parts = []
+    for rows in (slice(0, 7), slice(0, 2), slice(2, 2), slice(2, 6), slice(6, 7)):
+        torch.manual_seed(3)
+        parts.append(weights_module.first_weights(7, 5, rows))
+    assert torch.equal(torch.cat(parts[1:]), parts[0])
 
 
 HARD_INPUTS = {"zero": lambda x, w: x * 0, "on its speaker": lambda x, w: w, "opposite": lambda x, w: -w,
