@@ -89,18 +89,20 @@ class ChunkBatches(Dataset):
 
     balance "utterance": each utterance comes once, in random order, before any comes again; "speaker": each speaker
     does, with one of her utterances at random. The epoch has `n_samples` samples, rounded up to whole batches. A
-    chunk's place in its utterance is random.
+    chunk's place in its utterance is random. rows: which of each batch's B rows are wanted; the others are somebody
+    else's.
     """
 
     def __init__(self, reader: FeatureReader, utts: Sequence[str], spk_ids: Sequence[int], chunk_frames: int,
-                 batch_size: int, n_samples: int, seed: int, epoch: int, balance: str = "utterance"):
+                 batch_size: int, n_samples: int, seed: int, epoch: int, balance: str = "utterance",
+                 rows: slice = slice(None)):
         self._reader, self._utts, self._spk_ids = reader, utts, np.asarray(spk_ids)
-        self._chunk_frames, self._batch_size = chunk_frames, batch_size
+        self._chunk_frames = chunk_frames
         n_batches = -(-n_samples // batch_size)
         rng = np.random.default_rng([seed, epoch])
         order = BALANCES[balance](self._spk_ids, n_batches * batch_size, rng)
-        self._order = order.reshape(n_batches, batch_size)
-        self._places = rng.random(self._order.shape)
+        self._order = order.reshape(n_batches, batch_size)[:, rows]
+        self._places = rng.random((n_batches, batch_size))[:, rows]
 
     def __len__(self) -> int:
         return len(self._order)

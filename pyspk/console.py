@@ -14,10 +14,9 @@ from pathlib import Path
 
 import click
 
-from pyspk.errors import StartAgainError, UserError
+from pyspk.errors import INTERRUPTED, START_AGAIN, StartAgainError, UserError
 
 log = logging.getLogger("pyspk")
-_START_AGAIN = 99          # what Grid Engine takes for it
 _PR_SET_PDEATHSIG = 1      # linux/prctl.h
 _WHAT_TO_DO = {errno.ENOSPC: "make room; the same command goes on from here",
                errno.EDQUOT: "make room; the same command goes on from here",
@@ -40,10 +39,10 @@ def run(command: click.Command) -> None:
         sys.exit(code if isinstance(code, int) else 0)
     except (KeyboardInterrupt, click.Abort):
         log.error("interrupted; the same command goes on from here")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except StartAgainError as reason:
         log.error("%s; the same command goes on from here", reason)
-        sys.exit(_START_AGAIN)
+        sys.exit(START_AGAIN)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
     except click.ClickException as mistake:

@@ -8,11 +8,11 @@ class UserError(Exception):
     """
 
 
-class StartAgainError(Exception):
-    """A scheduler asked the program to end; all is saved, and the same command goes on. Steps exit 99.
+INTERRUPTED, START_AGAIN = 130, 99      # exit codes: of Ctrl-C, and what has Grid Engine start a job again
 
-    Grid Engine starts a job that ends with 99 again.
-    """
+
+class StartAgainError(Exception):
+    """A scheduler asked the program to end; all is saved, and the same command goes on. Steps exit START_AGAIN."""
 
 
 def first_few(names, limit: int = 3) -> str:

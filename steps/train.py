@@ -22,21 +22,27 @@ log = logging.getLogger("pyspk")
 @click.option("--config", type=Path, help="settings, a TOML file; without it the published recipe's")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="one setting over the file's; repeatable")
 @click.option("--init-model", type=Path, metavar="MODEL_DIR", help="begin with the network of a model folder: one "
-              "trained before, or one that import_checkpoint.py wrote")
+              "trained before, or one that import_checkpoint.py wrote; and with the weights of its speakers")
+@click.option("--reset-classifier", is_flag=True, help="with new weights for all speakers, which may be others")
 @click.option("--fbank-config", type=Path, help="train from the recordings (wav.scp): features are computed with these "
               "options, in Kaldi's format, as training asks for them")
 @click.option("--augment-config", type=Path, help="and each chunk is augmented anew; settings, a TOML file")
 @click.option("--augment-root", type=Path, default=Path(),
               help="where relative directories of the --augment-config begin  [default: .]")
 @audio_options
+@click.option("--frontend", type=click.Choice(["workers", "device"]), default="workers", show_default=True,
+              help="where features are computed that --fbank-config asks for: by n_workers processes, or a batch at a "
+              "time on the GPU")
 @click.option("--cmd", help="job runner; the log is EXP_DIR/log/train.log (default: train right here)")
 @click.option("--begun", is_flag=True, hidden=True, help="the step that started this one has checked what is there")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
+@click.option("--num-gpus", default=1, show_default=True, type=click.IntRange(1), help="processes on this machine that "
+              "share each batch, with a GPU each; on several machines, start train.py with torchrun")
 @click.option("--overwrite", is_flag=True, help="start anew what was trained on other data or with other settings")
 @click.argument("train_data", type=Path)
 @click.argument("exp_dir", type=Path)
-def main(config, overrides, init_model, fbank_config, augment_config, augment_root, resample, channel, cmd, begun,
-         device, overwrite, train_data, exp_dir):
+def main(config, overrides, init_model, reset_classifier, fbank_config, augment_config, augment_root, resample, channel,
+         frontend, cmd, begun, device, num_gpus, overwrite, train_data, exp_dir):
     """Train on TRAIN_DATA (feats.scp, utt2spk, and vad.scp if it is there) and write EXP_DIR/final.pt.
 
     A run that was stopped goes on where it was. SIGTERM and SIGUSR1, as schedulers send before a time limit, have it
@@ -44,38 +50,60 @@ def main(config, overrides, init_model, fbank_config, augment_config, augment_ro
     """
     from pyspk.training.config import load_config
 
-    if augment_config and not fbank_config:
-        raise UserError("--augment-config needs --fbank-config: features that are made already are not augmented; "
-                        "augment_data_dir.py makes copies to train on")
+    if not fbank_config and (augment_config or frontend != "workers"):
+        raise UserError("--augment-config and --frontend need --fbank-config: features that are made already are not "
+                        "augmented; augment_data_dir.py makes copies to train on")
     settings, data = load_config(config, overrides), DataDir(train_data)
     if fbank_config:
         reader, more_settings, inputs = from_recordings(data, fbank_config, augment_config, augment_root, resample,
                                                         channel)
     else:
         reader, more_settings, inputs = from_features(data)
-    out = exp_dir / "final.pt"
+    start = None
     if init_model:
         from pyspk.model import load_to_start
+        from pyspk.training.loop import Start
         load_to_start(settings.net_settings(reader.dim), init_model)
         inputs["init-model"] = init_model / "final.pt"
+        start = Start(init_model, reset_classifier)
     if cmd and not begun:
         find_program(cmd.split())
     else:
         from pyspk.model import choose_device
         torch_device = choose_device(device)
-    # From here on old files may go: what can be found wrong beforehand has been.
-    if not begun and begin(out, settings.that_matter() | more_settings, inputs, overwrite,
-                           parts=[*exp_dir.glob("last*.pt"), *exp_dir.glob("epochs/*.pt")]) is State.CURRENT:
-        return log.info("%s is current", out)
-    if cmd and not begun:
-        with follow(exp_dir / "log" / "train.log", ": epoch "):
-            return run_array(cmd.split(), 1, exp_dir / "log" / "train.log", [sys.argv[0], "--begun", *sys.argv[1:]],
-                             JOB)
+    out, log_path = exp_dir / "final.pt", exp_dir / "log" / "train.log"
 
+    def is_current():
+        return not begun and begin(out, settings.that_matter() | more_settings, inputs, overwrite, parts=[
+            *exp_dir.glob("last*.pt"), *exp_dir.glob("epochs/*.pt")]) is State.CURRENT
+
+    # From here on old files may go: what can be found wrong beforehand has been.
+    if cmd and not begun:
+        if is_current():
+            return log.info("%s is current", out)
+        with follow(log_path, ": epoch "):
+            return run_array(cmd.split(), 1, log_path, [sys.argv[0], "--begun", *sys.argv[1:]], JOB)
+
+    from pyspk.world import joined, started_as_one_of_several
+
+    if num_gpus > 1 and not started_as_one_of_several():
+        from pyspk.training.launch import launch
+        if is_current():
+            return log.info("%s is current", out)
+        return launch(num_gpus, torch_device, [sys.executable, sys.argv[0], "--begun", *sys.argv[1:]])
+
+    from pyspk.frontend import Frontend
     from pyspk.training.loop import train
 
-    train(settings, data, exp_dir, torch_device, init_model, reader)
-    return log.info("wrote the network to %s", out)
+    with joined(torch_device) as world:
+        if not world.is_first:
+            log.setLevel(logging.ERROR)
+        if world.any(world.is_first and is_current()):
+            log.info("%s is current", out)
+        else:
+            train(settings, data, exp_dir, world, start, reader,
+                  Frontend(more_settings["fbank"]) if frontend == "device" else None)
+            log.info("wrote the network to %s", out)
 
 
 def from_features(data):

@@ -131,7 +131,7 @@ def short_vectors_and_half_precision(world: World, folder: Path) -> None:
     close(value, whole(emb.half(), spk), 1e-5)
 
 
-def directions_slopes_and_two_sums_are_all_that_is_exchanged(world: World, folder: Path) -> None:
+def directions_slopes_and_three_sums_are_all_that_is_exchanged(world: World, folder: Path) -> None:
     n_here, k = BATCH_SIZE // world.size, 4
     for hard, more in ((None, []), (k, [(1, BATCH_SIZE, k)])):
         loss, emb, spk = loss_and_batch(world, 21, hard_negatives=hard)
@@ -139,7 +139,7 @@ def directions_slopes_and_two_sums_are_all_that_is_exchanged(world: World, folde
               patch.object(dist, "all_reduce", wraps=dist.all_reduce) as reduce):
             loss(share(emb, world).clone().requires_grad_(), share(spk, world)).backward()
         assert [call.args[1].shape for call in gather.call_args_list] == [(n_here, EMB_DIM), (n_here,), *more]
-        assert [call.args[0].shape for call in reduce.call_args_list] == [(2,), (BATCH_SIZE, EMB_DIM)]
+        assert [call.args[0].shape for call in reduce.call_args_list] == [(3,), (BATCH_SIZE, EMB_DIM)]
 
 
 def a_speaker_that_is_none_is_an_error(world: World, folder: Path) -> None:
@@ -285,7 +285,7 @@ CHECKS = {check.__name__: check for check in (
     exchanges, rows_are_dealt_out_and_collected,
     the_shared_loss_is_the_whole_one, the_shared_loss_is_the_whole_one_in_small_blocks,
     a_second_backward_gives_the_same, the_margin_may_change, short_vectors_and_half_precision,
-    directions_slopes_and_two_sums_are_all_that_is_exchanged, a_speaker_that_is_none_is_an_error,
+    directions_slopes_and_three_sums_are_all_that_is_exchanged, a_speaker_that_is_none_is_an_error,
     saved_here_it_is_what_one_process_saves, saved_elsewhere_it_goes_on_here,
     a_state_of_other_speakers_is_refused_by_all,
     normalisation_is_that_of_the_whole_batch, statistics_are_float32_under_autocast,

@@ -12,7 +12,6 @@ import time
 from dataclasses import replace
 
 import pytest
-import torch
 from conftest import environment
 from test_training import SMALL
 
@@ -21,13 +20,14 @@ from pyspk.model import FINAL
 from pyspk.training import loop
 from pyspk.training.config import to_toml
 from pyspk.training.steps import Stepper
+from pyspk.world import World
 
 CONFIG = replace(SMALL, average_epochs=2)      # 3 epochs of 5 batches (36 of 48 utterances, by 8)
 N_BATCHES = 15
 
 
 def train(data, folder, config=CONFIG):
-    loop.train(config, data, folder, torch.device("cpu"))
+    loop.train(config, data, folder, World())
     return (folder / FINAL).read_bytes()
 
 
@@ -158,7 +158,7 @@ def test_data_that_shrank_is_refused(data, tmp_path):
     for table in (data.path / "utt2spk", data.path / "feats.scp"):
         table.write_text("".join(table.read_text().splitlines(keepends=True)[1:]))
     with pytest.raises(UserError, match=r"last\.pt: the training data had 36 utterances then, and 35 now; restore"):
-        loop.train(CONFIG, type(data)(data.path), tmp_path / "a", torch.device("cpu"))
+        loop.train(CONFIG, type(data)(data.path), tmp_path / "a", World())
 
 
 def test_a_mean_whose_part_is_gone_is_an_error(data, tmp_path):

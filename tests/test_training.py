@@ -20,13 +20,14 @@ from pyspk.training.config import TrainConfig, load_config, to_toml
 from pyspk.training.schedule import Schedule
 from pyspk.training.split import split_speakers
 from pyspk.training.validation import validation_eer
+from pyspk.world import World
 
 SMALL = TrainConfig(depth=18, channels=2, emb_dim=8, lr=0.1, chunk_frames=20, batch_size=8, n_epochs=3, warmup_epochs=1,
                     margin_start_epoch=0, margin_full_epoch=2, valid_speakers=2)
 
 
 def train(config, data, folder):
-    loop.train(config, data, folder, torch.device("cpu"))
+    loop.train(config, data, folder, World())
     return (folder / FINAL).read_bytes()
 
 
@@ -226,6 +227,6 @@ def test_validation_eer_of_a_perfect_and_a_useless_network(data):
         def forward(self, feats, n_frames=None):
             return torch.fft.rfft(feats, dim=1).abs().mean(2) * self.scale
 
-    assert validation_eer(Average(), reader, valid) == 0
-    assert validation_eer(Average(), reader, {"s1": valid["s1"]}) is None
-    assert math.isfinite(validation_eer(build_net(SMALL.net_settings(6)), reader, valid))
+    assert validation_eer(Average(), reader, valid, World()) == 0
+    assert validation_eer(Average(), reader, {"s1": valid["s1"]}, World()) is None
+    assert math.isfinite(validation_eer(build_net(SMALL.net_settings(6)), reader, valid, World()))

@@ -8,6 +8,7 @@
     validation.py     EER of held-out speakers
     average.py        the networks that final.pt is the mean of
     checkpoint.py     everything a run needs to go on
+    shared.py         loss and optimizer of several processes, saved as one process would
     interruption.py   Ctrl-C, and a scheduler's signals
     launch.py         several processes on this machine, started and ended together
     loop.py           the loop itself

@@ -1,14 +1,17 @@
 """Everything a run needs to go on as if it had never stopped."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 
-from pyspk.errors import UserError
+from pyspk.errors import UserError, first_few
 from pyspk.model import load_torch, save_torch
 from pyspk.tables.atomic import commit, temporary_path
+from pyspk.tables.text import read_table
+from pyspk.world import World
 
 log = logging.getLogger("pyspk")
 LAST = "last.pt"
@@ -30,18 +33,24 @@ class Progress:
 class Checkpoints:
     """last.pt in a folder and, as last.1.pt and so on, the `keep` - 1 before it."""
 
-    def __init__(self, folder: Path, keep: int):
+    def __init__(self, folder: Path, keep: int, world: World):
         self._paths = [folder / LAST, *(folder / f"last.{i}.pt" for i in range(1, keep))]
+        self._world = world
 
     def save(self, progress: Progress, parts: dict, about: dict) -> None:
-        """Write last.pt, atomically, after the one before has moved on.
+        """Write last.pt, atomically, after the one before has moved on; returns in all processes when it is there.
 
         parts: name -> what has state_dict(): network, loss, optimizer, scaler. about: plain values that must be the
         same when the run goes on.
         """
+        states = {name: part.state_dict() for name, part in parts.items()}      # some are gathered from all processes
+        if self._world.is_first:
+            self._write({"progress": asdict(progress), "about": about, "random": _random_states(), **states})
+        self._world.any(False)
+
+    def _write(self, state: dict) -> None:
         newest = temporary_path(self._paths[0])
-        save_torch(newest, {"progress": asdict(progress), "about": about, "random": _random_states(),
-                            **{name: part.state_dict() for name, part in parts.items()}})
+        save_torch(newest, state)
         for newer, older in reversed(list(zip(self._paths, self._paths[1:], strict=False))):
             if newer.exists():
                 newer.replace(older)
@@ -77,6 +86,26 @@ class Checkpoints:
             return Progress(**saved["progress"])
         except (KeyError, TypeError, ValueError, RuntimeError) as fault:
             raise UserError(f"{path}: not a checkpoint of this run ({fault}); remove it to start again") from None
+
+
+def classifier_of(folder: Path, spk2id: Mapping[str, int]) -> dict | None:
+    """The state of the loss with which the model in `folder` was trained, its rows those of the speakers in `spk2id`.
+
+    None for a model without a checkpoint, as import_checkpoint.py writes them. Raises UserError for speakers that were
+    not trained there.
+    """
+    path = folder / LAST
+    if not path.exists():
+        return None
+    theirs = {spk: int(number) for spk, number in read_table(folder / "spk2id").items()}
+    new = [spk for spk in spk2id if spk not in theirs]
+    if new:
+        raise UserError(f"{folder}: {len(new)} of {len(spk2id)} speakers were not trained there ({first_few(new)}); "
+                        "--reset-classifier begins with new weights for all speakers")
+    wanted = torch.tensor([theirs[spk] for spk in spk2id])
+    state = load_torch(path)["loss"]
+    return {name: value if value.ndim == 0 else value.unflatten(0, (len(theirs), -1))[wanted].flatten(0, 1)
+            for name, value in state.items()}
 
 
 def _random_states() -> dict:

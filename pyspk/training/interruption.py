@@ -17,10 +17,10 @@ class Interruption:
         self.signal: signal.Signals | None = None
 
     def leave(self) -> None:
-        """Raise what the signal asks for: KeyboardInterrupt, or StartAgainError."""
+        """Raise what the signal, here or in another process, asks for: KeyboardInterrupt, or StartAgainError."""
         if self.signal == signal.SIGINT:
             raise KeyboardInterrupt
-        raise StartAgainError(f"{self.signal.name} came")
+        raise StartAgainError(f"{self.signal.name if self.signal else 'a signal to another process'} came")
 
     def _note(self, number: int, _frame) -> None:
         if number == signal.SIGINT == self.signal:      # a second Ctrl-C does not wait

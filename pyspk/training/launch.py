@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 
+from pyspk.errors import INTERRUPTED, START_AGAIN
 from pyspk.world import check_gpus
 
 log = logging.getLogger("pyspk")
@@ -23,8 +24,9 @@ def launch(n_processes: int, device: torch.device, command: Sequence[str], grace
     """Run `command` as n_processes processes that find each other with world.joined; the exit code of all.
 
     It is 0 when each ends with 0, else that of the first that did not, 128 + N for one that signal N ended. The others
-    then get SIGTERM, and SIGKILL after grace_s. SIGINT, SIGTERM and SIGUSR1 that come here reach all. When this process
-    is killed itself, a step among its processes gets SIGTERM (console.end_with_recipe).
+    then get SIGTERM, unless it was interrupted, as they will be, and SIGKILL after grace_s. SIGINT, SIGTERM and SIGUSR1
+    that come here reach all. When this process is killed itself, a step among its processes gets SIGTERM
+    (console.end_with_recipe).
 
     torchrun does the same on several machines, but SIGUSR1 ends it alone, and its exit code is always 1.
 
@@ -78,8 +80,9 @@ def _wait(processes: list[subprocess.Popen], arrived: list[int], grace_s: float)
         while arrived:
             _send(running, arrived.pop(0))
         if failed is None and (failed := _failed(processes)):
-            log.error("process %d of %d %s", processes.index(failed) + 1, len(processes), _fate(failed.returncode))
-            _send(running, signal.SIGTERM)
+            if failed.returncode not in (INTERRUPTED, START_AGAIN):
+                log.error("process %d of %d %s", processes.index(failed) + 1, len(processes), _fate(failed.returncode))
+                _send(running, signal.SIGTERM)
             kill_at = time.monotonic() + grace_s
         if not running:
             break

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,58 +16,90 @@ from tqdm import tqdm
 from pyspk.chunks import ChunkBatches, FeatureReader
 from pyspk.datadir import DataDir
 from pyspk.errors import UserError
-from pyspk.losses import LOSSES
+from pyspk.frontend import Frontend, WaveBatches
+from pyspk.losses import LOSSES, SphereSpeaker
 from pyspk.model import FINAL, build_net, save_model, start_from
+from pyspk.nets.normalisation import with_statistics_of_all
 from pyspk.tables.text import write_lines, write_table
 from pyspk.training.average import keep_epoch, mean_weights, wanted_epochs
-from pyspk.training.checkpoint import Checkpoints, Progress
+from pyspk.training.checkpoint import Checkpoints, Progress, classifier_of
 from pyspk.training.config import TrainConfig, to_toml
 from pyspk.training.interruption import Interruption, interruption, outlast_signals
 from pyspk.training.report import count, in_words, report
 from pyspk.training.schedule import Schedule
+from pyspk.training.shared import WholeLoss, WholeOptimizer
 from pyspk.training.split import Split, split_speakers
 from pyspk.training.steps import Step, Stepper
 from pyspk.training.validation import validation_eer
 from pyspk.waves import WaveReader
+from pyspk.world import World
 
 log = logging.getLogger("pyspk")
 
 
-def train(config: TrainConfig, data: DataDir, folder: Path, device: torch.device, init_model: Path | None = None,
-          reader: FeatureReader | WaveReader | None = None) -> None:
+class Start(NamedTuple):
+    """The model folder with which a run begins, and whether with new weights for all speakers."""
+
+    model: Path
+    reset_classifier: bool = False
+
+
+def train(config: TrainConfig, data: DataDir, folder: Path, world: World, start: Start | None = None,
+          reader: FeatureReader | WaveReader | None = None, frontend: Frontend | None = None) -> None:
     """Train on `data` and leave config.toml, spk2id, last.pt, epochs/, log/train.jsonl and final.pt in `folder`.
 
-    Goes on from folder/last.pt when there is one, to the batch, else begins with the network of the model folder
-    `init_model`, else with a new one. reader: what gives the chunks of the utterances in its utt2spk; None: feats.scp
-    of `data`. Raises UserError for data that cannot be trained on, for a model with other settings and for a loss that
-    is not finite, naming the utterances; KeyboardInterrupt and StartAgainError after a signal, when all is saved.
+    Goes on from folder/last.pt when there is one, to the batch, else begins as `start` says, else with a new network.
+    reader: what gives the chunks of the utterances in its utt2spk; None: feats.scp of `data`. frontend: what makes
+    their features, from a WaveReader's waves; None: the reader does. All processes of `world` call this.
+
+    Raises UserError for data that cannot be trained on, for a model with other settings and for a loss that is not
+    finite, naming the utterances; KeyboardInterrupt and StartAgainError after a signal, when all is saved.
     """
     reader = reader or FeatureReader.from_data_dir(data)
     split = split_speakers(reader.utt2spk, config, data.path)
-    write_lines(folder / "config.toml", to_toml(config).splitlines())
-    write_table(folder / "spk2id", split.spk2id)
-    Trainer(config, reader, split, folder, device, init_model).run()
+    if config.batch_size % world.size:
+        raise UserError(f"batch_size = {config.batch_size}: it must be a multiple of {world.size}, the number of "
+                        "processes that share a batch")
+    if world.is_first:
+        write_lines(folder / "config.toml", to_toml(config).splitlines())
+        write_table(folder / "spk2id", split.spk2id)
+    Trainer(config, reader, split, folder, world, start, frontend).run()
 
 
 class Trainer:
     """A network, its loss and its optimizer on their way through the epochs; `progress` says how far they are."""
 
     def __init__(self, config: TrainConfig, reader: FeatureReader | WaveReader, split: Split, folder: Path,
-                 device: torch.device, init_model: Path | None = None):
-        self.config, self.reader, self.split, self.folder, self.device = config, reader, split, folder, device
+                 world: World, start: Start | None = None, frontend: Frontend | None = None):
+        self.config, self.reader, self.split, self.folder, self.world = config, reader, split, folder, world
         self.net_settings = config.net_settings(feat_dim=reader.dim)
-        _make_reproducible(config.seed, device)
-        self.net = build_net(self.net_settings)
-        if init_model:
-            start_from(self.net, self.net_settings, init_model)
-        self.net = self.net.to(device, memory_format=torch.channels_last)      # what convolutions are faster in
-        self.loss = LOSSES[config.loss](config.emb_dim, len(split.spk2id), **config.loss_settings()).to(device)
-        self.optimizer = make_optimizer(self.net, self.loss, config)
-        self.stepper = Stepper(self.net, self.loss, self.optimizer, config.precision, config.compile, device)
-        self.checkpoints = Checkpoints(folder, config.keep_checkpoints)
+        self._batches = WaveBatches if frontend else ChunkBatches
+        _make_reproducible(config.seed, world.device)
+        net = build_net(self.net_settings)
+        self.loss = _loss(config, len(split.spk2id), world)
+        if start:
+            self._start_from(start, net)
+        net = net.to(world.device, memory_format=torch.channels_last)      # what convolutions are faster in
+        self.net = with_statistics_of_all(net, world)
+        self.optimizer = make_optimizer(self.net, self.loss.to(world.device), config)
+        self.stepper = Stepper(self.net, self.loss, self.optimizer, world, frontend and frontend.to(world.device),
+                               config.precision, config.compile)
+        self.checkpoints = Checkpoints(folder, config.keep_checkpoints, world)
         self.progress = Progress()
         self._saved_at = time.monotonic()
         self._describe()
+
+    def _start_from(self, start: Start, net: nn.Module) -> None:
+        start_from(net, self.net_settings, start.model)
+        classifier = None if start.reset_classifier else classifier_of(start.model, self.split.spk2id)
+        log.info("starting from the network of %s, with %s weights of the speakers", start.model,
+                 "new" if classifier is None else "its")
+        if classifier is not None:
+            try:
+                WholeLoss(self.loss).load_state_dict(classifier)
+            except (RuntimeError, ValueError):
+                raise UserError(f"{start.model}: its weights of the speakers are of another loss or dimension; "
+                                "--reset-classifier begins with new ones") from None
 
     def run(self) -> None:
         """Go on from the last checkpoint, if there is one, to final.pt."""
@@ -84,17 +117,17 @@ class Trainer:
                     raise UserError(f"a process that reads data died ({fault}); is there too little memory? Try a "
                                     "lower n_workers") from None
                 self._end_epoch()
-        config, history = self.config, self.progress.history
-        epochs = wanted_epochs(history, config.average_epochs, config.average_of)
-        self.net.load_state_dict(mean_weights(self.folder, epochs))
-        save_model(self.folder / FINAL, self.net_settings, self.net)
+        if self.world.is_first:
+            epochs = wanted_epochs(self.progress.history, self.config.average_epochs, self.config.average_of)
+            self.net.load_state_dict(mean_weights(self.folder, epochs))
+            save_model(self.folder / FINAL, self.net_settings, self.net)
 
     def _train_epoch(self, stop: Interruption) -> None:
         """What is left of an epoch; saves at its end, now and then, and when it has to stop."""
         config, progress = self.config, self.progress
-        batches = ChunkBatches(self.reader, self.split.utts, self.split.spk_ids, config.chunk_frames, config.batch_size,
-                               config.samples_per_epoch or len(self.split.utts), config.seed, progress.epoch,
-                               config.balance)
+        batches = self._batches(self.reader, self.split.utts, self.split.spk_ids, config.chunk_frames,
+                                config.batch_size, config.samples_per_epoch or len(self.split.utts), config.seed,
+                                progress.epoch, config.balance, self.world.rows_here(config.batch_size))
         schedule = Schedule(config, len(batches) * config.batch_size, self.loss.no_margin)
         self.net.train()
         asked = time.perf_counter()
@@ -106,27 +139,26 @@ class Trainer:
             now = time.perf_counter()
             count(progress.sums, numbers, config.batch_size, now - asked, waited)
             asked = now
-            if stop.signal:
-                break
-            if time.monotonic() - self._saved_at > 60 * config.checkpoint_minutes:
+            overdue = time.monotonic() - self._saved_at > 60 * config.checkpoint_minutes
+            if self.world.any(stop.signal is not None or overdue) or progress.batch == len(batches):
                 self._save()
-        self._save()
-        if stop.signal:
-            stop.leave()
+                if self.world.any(stop.signal is not None):
+                    stop.leave()
         self._set_schedule(schedule, batches)      # what the report says, where an epoch was over when the run went on
 
     def _end_epoch(self) -> None:
         """Validate, report, and keep the network where final.pt may want it."""
         config, progress = self.config, self.progress
         now = {"lr": self.optimizer.param_groups[0]["lr"], "margin": self.loss.m, **self.loss.learned()}
-        done = report(progress.epoch + 1, progress.sums, now, self.device)
-        done["valid_eer"] = validation_eer(self.net, self.reader, self.split.valid)
+        done = report(progress.epoch + 1, progress.sums, now, self.world.device)
+        done["valid_eer"] = validation_eer(self.net, self.reader, self.split.valid, self.world)
         progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, {}
         progress.history.append(done)
-        log.info("%s", in_words(done, config.n_epochs))
-        write_lines(self.folder / "log" / "train.jsonl", map(json.dumps, progress.history))
-        wanted = wanted_epochs(progress.history, config.average_epochs, config.average_of)
-        keep_epoch(self.folder, progress.epoch, wanted, self.net_settings, self.net)
+        if self.world.is_first:
+            log.info("%s", in_words(done, config.n_epochs))
+            write_lines(self.folder / "log" / "train.jsonl", map(json.dumps, progress.history))
+            wanted = wanted_epochs(progress.history, config.average_epochs, config.average_of)
+            keep_epoch(self.folder, progress.epoch, wanted, self.net_settings, self.net)
 
     def _set_schedule(self, schedule: Schedule, batches: ChunkBatches) -> None:
         n_seen = (self.progress.epoch * len(batches) + self.progress.batch) * self.config.batch_size
@@ -138,10 +170,11 @@ class Trainer:
         """(feats (B, T, F), spk (B,)) of the batches that are left."""
         left = range(self.progress.batch, len(batches))
         loader = DataLoader(batches, batch_size=None, sampler=left, num_workers=self.config.n_workers,
-                            worker_init_fn=outlast_signals, pin_memory=self.device.type == "cuda")
+                            worker_init_fn=outlast_signals, pin_memory=self.world.device.type == "cuda")
         try:
             yield from tqdm(loader, desc=f"epoch {self.progress.epoch + 1}", unit="batch", leave=False,
-                            initial=left.start, total=left.stop, disable=not sys.stderr.isatty())
+                            initial=left.start, total=left.stop,
+                            disable=not (self.world.is_first and sys.stderr.isatty()))
         except UserError as fault:      # from a worker process the message comes wrapped in a traceback
             raise UserError(str(fault).strip().splitlines()[-1].removeprefix("pyspk.errors.UserError: ")) from None
 
@@ -156,17 +189,25 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def _parts(self) -> dict:
-        return {"net": self.net, "loss": self.loss, "optimizer": self.optimizer, "scaler": self.stepper.scaler}
+        return {"net": self.net, "loss": WholeLoss(self.loss), "scaler": self.stepper.scaler,
+                "optimizer": WholeOptimizer(self.optimizer, self.loss, self.world)}
 
     def _about(self) -> dict:
         return {"speakers": len(self.split.spk2id), "utterances": len(self.split.utts)}
 
     def _describe(self) -> None:
         split, config = self.split, self.config
-        log.info("%d speakers, %d utterances for training; %d speakers held out; %s, %.2f M parameters, on %s",
+        log.info("%d speakers, %d utterances for training; %d speakers held out; %s, %.2f M parameters, on %s%s",
                  len(split.spk2id), len(split.utts), len(split.valid), _in_words(self.net_settings),
-                 sum(p.numel() for p in self.net.parameters()) / 1e6, self.device)
+                 sum(p.numel() for p in self.net.parameters()) / 1e6, self.world.device,
+                 f", in {self.world.size} processes" if self.world.size > 1 else "")
         log.info("%s", _in_words({"loss": config.loss, **config.loss_settings()}))
+
+
+def _loss(config: TrainConfig, n_spk: int, world: World) -> nn.Module:
+    """The loss of `config`; of SphereSpeaker each process holds a share of the speakers."""
+    shared = {"world": world} if LOSSES[config.loss] is SphereSpeaker else {}
+    return LOSSES[config.loss](config.emb_dim, n_spk, **config.loss_settings(), **shared)
 
 
 def make_optimizer(net: nn.Module, loss: nn.Module, config: TrainConfig) -> torch.optim.SGD:

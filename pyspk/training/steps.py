@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from pyspk.errors import UserError, first_few
+from pyspk.frontend import WaveBatch
+from pyspk.losses import SphereSpeaker
+from pyspk.world import World
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -25,32 +28,42 @@ class Step:
 
 
 class Stepper:
-    """Takes steps with a network, a loss and an optimizer, the network in `precision`, compiled if that is wanted."""
+    """Takes steps with a network, a loss and an optimizer, the same in all processes of a world.
 
-    def __init__(self, net: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer, precision: str,
-                 compiled: bool, device: torch.device):
-        self._net, self._loss, self._optimizer, self._device = net, loss, optimizer, device
+    frontend: what makes features (B, T, F) of a batch; None: they are the batch. precision: of the network. compiled:
+    whether torch.compile is to make it faster.
+    """
+
+    def __init__(self, net: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer, world: World,
+                 frontend: nn.Module | None = None, precision: str = "float32", compiled: bool = False):
+        self._net, self._optimizer, self._world, self._parts = net, optimizer, world, loss.parts
+        self._frontend = frontend or nn.Identity()
         self._dtype = _DTYPES.get(precision)
-        self._run = torch.compile(net) if compiled else net
-        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
+        self._run = _averaging(net, world)
+        self._loss = loss if isinstance(loss, SphereSpeaker) else _averaging(loss, world)
+        if compiled:
+            self._run = torch.compile(self._run)
+        self.scaler = torch.amp.GradScaler(world.device.type, enabled=precision == "float16")
 
-    def step(self, step: Step, feats: Tensor, spk: Tensor) -> dict[str, float]:
-        """Loss, its parts and the norm of the network's gradient, by name. feats (B, T, F), spk (B,).
+    def step(self, step: Step, batch: Tensor | WaveBatch, spk: Tensor) -> dict[str, float]:
+        """Means over the whole batch of loss and its parts, and the norm of the network's gradient, by name.
 
-        Raises UserError, naming step and utterances, when loss or gradient are not finite; nothing is updated then.
+        batch: this process's features (B, T, F), or what `frontend` takes; spk (B,). Raises UserError, naming step and
+        utterances, when loss or gradient are not finite; nothing is updated then.
         """
-        step.feats, spk = feats.to(self._device, non_blocking=True), spk.to(self._device, non_blocking=True)
-        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
+        device = self._world.device
+        step.feats = self._frontend(batch.to(device, non_blocking=True))     # (B, T, F)
+        with torch.autocast(device.type, self._dtype, enabled=self._dtype is not None):
             step.emb = self._run(step.feats)                                 # (B, D)
-        value = self._loss(step.emb.float(), spk)                            # ()
+        value = self._loss(step.emb.float(), spk.to(device, non_blocking=True))      # ()
         self._optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(value).backward()
         self.scaler.unscale_(self._optimizer)
         norm = get_total_norm([p.grad for p in self._net.parameters() if p.grad is not None])
         step.rate = self._optimizer.param_groups[0]["lr"]
-        numbers = {"loss": value, **self._loss.parts, "grad_norm": norm}
-        values = torch.stack([one.detach().float() for one in numbers.values()]).tolist()
-        plain = dict(zip(numbers, values, strict=True))
+        numbers = {"loss": value, **self._parts, "grad_norm": norm}
+        values = self._world.sum(torch.stack([one.detach().float() for one in numbers.values()])) / self._world.size
+        plain = dict(zip(numbers, values.tolist(), strict=True))
         self._check(step, plain)
         self.scaler.step(self._optimizer)
         self.scaler.update()
@@ -63,6 +76,11 @@ class Stepper:
         if not good:
             raise UserError(f"epoch {step.epoch + 1}, batch {step.batch + 1}: {_what_is_not_finite(step, numbers)} "
                             f"(rate {step.rate:.3g}); last.pt is from before it")
+
+
+def _averaging(module: nn.Module, world: World) -> nn.Module:
+    """`module`, with gradients that are means over all processes."""
+    return module if world.size == 1 else nn.parallel.DistributedDataParallel(module)
 
 
 def _what_is_not_finite(step: Step, numbers: dict[str, float]) -> str:
