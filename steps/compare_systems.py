@@ -9,6 +9,7 @@ import click
 
 from pyspk.console import run
 from pyspk.errors import UserError
+from pyspk.pictures import picture_kind
 from pyspk.tables.records import State, begin
 from pyspk.tables.text import read_text, write_lines
 
@@ -34,7 +35,7 @@ def main(reference, p_target, utt2spk, output, plot, overwrite, trials, scores):
     systems = group(scores)
     comparison.check_reference(reference, systems)
     if plot:
-        comparison.picture_kind(plot)
+        picture_kind(plot)
     if output and output == plot:
         raise UserError(f"--output and --plot are both {output}; give the picture a name of its own")
     inputs = {"trials": trials} | {f"{name} {number}": path for name, paths in systems.items()

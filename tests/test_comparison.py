@@ -11,7 +11,8 @@ import pytest
 
 from pyspk.errors import UserError
 from pyspk.metrics import eer, min_dcf
-from pyspk.scoring.comparison import System, comparison_table, measure_systems, picture_kind, plot_comparison
+from pyspk.pictures import picture_kind
+from pyspk.scoring.comparison import System, comparison_table, measure_systems, plot_comparison
 
 N_SPK = 6
 UTTS = [f"s{spk}-{utt}" for spk in range(N_SPK) for utt in range(4)]

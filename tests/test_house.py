@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # README.md's table. A module may import from a lower floor and from further left on its own.
 FLOORS = [
     ["errors", "console"],
-    ["tables", "jobs", "shards", "metrics", "world", "nets", "losses"],
+    ["tables", "jobs", "shards", "pictures", "metrics", "world", "nets", "losses"],
     ["datadir", "audio", "scoring"],
     ["features", "model", "published"],
     ["augment", "embeddings"],

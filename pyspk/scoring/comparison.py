@@ -9,12 +9,11 @@ import numpy as np
 
 from pyspk import metrics
 from pyspk.errors import UserError
+from pyspk.pictures import picture
 from pyspk.scoring.table import aligned, speakers_of
 from pyspk.scoring.trials import match, read_scores, read_trials
-from pyspk.tables.atomic import atomic_write
 
 _INTERVAL = (0.025, 0.975)
-_PICTURES = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}      # kind -> what keeps the date out
 
 
 @dataclass(frozen=True)
@@ -90,28 +89,14 @@ def check_reference(reference: str | None, systems: Iterable[str]) -> None:
         raise UserError(f'reference "{reference}": the systems are {", ".join(systems)}')
 
 
-def picture_kind(path: str | Path) -> str:
-    """png, svg or pdf, as the ending of `path` says. Raises UserError for another."""
-    kind = Path(path).suffix.removeprefix(".")
-    if kind not in _PICTURES:
-        raise UserError(f"{path}: a picture's name ends with .{', .'.join(_PICTURES)}")
-    return kind
-
-
 def plot_comparison(systems: Mapping[str, System], title: str, path: str | Path) -> None:
-    """Write a picture of the kind that picture_kind tells to `path`: a row for each system, the best on top.
+    """Write a picture to `path`, .png, .svg or .pdf: a row for each system, the best on top.
 
     A dot a seed, a bar for the mean, a line for its interval over speakers. The same systems and title give the same
-    bytes. Raises UserError as picture_kind does.
+    bytes. Raises UserError for another ending.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure  # not pyplot, which looks for a display
-
-    kind = picture_kind(path)
     ranked = sorted(systems.items(), key=lambda item: item[1].eers.mean())
-    # A salt for the ids in an svg, which are random without; names and titles are no formulas, whatever "$" they have.
-    with rc_context({"svg.hashsalt": "pyspk", "text.parse_math": False}):
-        figure = Figure(figsize=(6.5, 0.3 + 0.27 * len(ranked)))     # inches
+    with picture(path, 6.5, 0.3 + 0.27 * len(ranked)) as figure:
         axes = figure.add_axes((0, 0, 1, 1))                         # "tight" adds the room that names and title need
         for row, (_, system) in enumerate(ranked):
             axes.plot([100 * rate for rate in system.interval], [row, row], color="0.7", linewidth=1.5, zorder=1)
@@ -122,8 +107,6 @@ def plot_comparison(systems: Mapping[str, System], title: str, path: str | Path)
         axes.set_xlabel("EER in %: a dot each seed, a bar their mean, a line its 95% interval over speakers")
         axes.set_title(title)
         axes.grid(axis="x", alpha=0.3)
-        with atomic_write(path, "wb") as file:
-            figure.savefig(file, format=kind, dpi=120, bbox_inches="tight", metadata=_PICTURES[kind])
 
 
 def _sd(values: np.ndarray) -> float:

@@ -12,4 +12,5 @@
     interruption.py   Ctrl-C, and a scheduler's signals
     launch.py         several processes on this machine, started and ended together
     loop.py           the loop itself
+    curves.py         its log, read and drawn
 """

@@ -215,8 +215,7 @@ def make_optimizer(net: nn.Module, loss: nn.Module, config: TrainConfig) -> torc
     parameters = [*net.parameters(), *loss.parameters()]
     groups = [{"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
               {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0,
-                           fused=parameters[0].is_cuda)
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=True)
 
 
 def _in_words(settings: dict) -> str:

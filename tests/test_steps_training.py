@@ -1,0 +1,108 @@
+"""train.py as a user runs it: several processes, fine-tuning, features on the device, signals."""
+
+import json
+import signal
+import subprocess
+
+import pytest
+import torch
+from conftest import ROOT, environment, write_data_dir
+from test_training import SMALL
+
+from pyspk.model import load_torch
+from pyspk.training.config import to_toml
+
+# Relative: sums in another order are a matter of the last digit, which a network that learns fast makes more of. To all
+# digits, in double precision: test_distributed.py.
+LIKE_ONE = [1e-4, 1e-2, 1e-2]
+
+
+@pytest.fixture
+def train(step, data, tmp_path):
+    """train(name, options..., code=0) -> (its output, reports of the epochs)."""
+    (tmp_path / "a.toml").write_text(to_toml(SMALL))
+
+    def call(name, *options, code=0, train_data=data.path):
+        said = step("train.py", "--config", tmp_path / "a.toml", "--device", "cpu", *options, train_data,
+                    tmp_path / name, code=code)
+        log = tmp_path / name / "log" / "train.jsonl"
+        return said, [json.loads(line) for line in log.open()] if log.exists() else []
+
+    return call
+
+
+@pytest.mark.parametrize("loss", ["sphere_speaker", "aam_softmax"])
+def test_processes_that_share_a_batch_train_as_one_does(train, tmp_path, loss):
+    alone = train("alone", "--set", f"loss={loss}")[1]
+    said, together = train("together", "--set", f"loss={loss}", "--num-gpus", 4)
+    assert "in 4 processes" in said and said.count("epoch 3/3") == 1
+    for one, four, like_one in zip(alone, together, LIKE_ONE, strict=True):
+        for name in ("loss", "lr", "margin"):
+            assert four[name] == pytest.approx(one[name], rel=like_one), name
+    assert "is current" in train("together", "--set", f"loss={loss}", "--num-gpus", 2)[0]
+
+
+def test_a_run_goes_on_with_another_number_of_processes(train, data, tmp_path):
+    command = ["train.py", "--config", tmp_path / "a.toml", "--device", "cpu", "--num-gpus", "2", data.path,
+               tmp_path / "cut"]
+    run = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+    while "epoch 1/" not in run.stderr.readline():
+        assert run.poll() is None
+    run.send_signal(signal.SIGUSR1)
+    said = run.communicate(timeout=120)[1]
+    assert run.returncode == 99 and "Traceback" not in said, said
+    assert "going on after" in train("cut")[0]
+    alone = train("alone")[1]
+    goes_on = [json.loads(line) for line in (tmp_path / "cut" / "log" / "train.jsonl").open()]
+    for one, other, like_one in zip(alone, goes_on, LIKE_ONE, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=like_one)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(train):
+    said, _ = train("x", "--num-gpus", 3, code=1)
+    assert "batch_size = 8: it must be a multiple of 3" in said
+
+
+def test_fine_tuning_begins_with_network_and_speakers_of_the_first_run(train, data, tmp_path):
+    train("first")
+    said, reports = train("tuned", "--init-model", tmp_path / "first", "--set", "n_epochs=1", "--set", "lr=1e-5",
+                          "--set", "final_lr=1e-6", "--set", "margin_start_epoch=0", "--set", "margin_full_epoch=0",
+                          "--set", "chunk_frames=28")
+    assert "starting from the network of" in said and "with its weights of the speakers" in said
+    first, tuned = (load_torch(tmp_path / name / "last.pt")["loss"]["weight"] for name in ("first", "tuned"))
+    torch.testing.assert_close(tuned, first, rtol=0, atol=1e-3)
+    assert reports[0]["margin"] == SMALL.m
+
+
+def test_speakers_that_are_new_need_new_weights(train, data, tmp_path):
+    train("first", "--set", "valid_speakers=3")
+    told = ("--init-model", tmp_path / "first", "--set", "valid_speakers=0", "--set", "n_epochs=1")
+    said, _ = train("x", *told, code=1)
+    assert "3 of 8 speakers were not trained there (s1, s4, s6); --reset-classifier begins with new" in said
+    said, _ = train("y", *told, "--reset-classifier")
+    assert "with new weights of the speakers" in said
+
+
+def test_features_on_the_device_train_as_those_of_the_workers(train, recordings, tmp_path):
+    data = write_data_dir(tmp_path / "waves", recordings, ["s0", "s1", "s2"])
+    (tmp_path / "fbank.conf").write_text("--num-mel-bins=20\n")
+    options = ("--fbank-config", tmp_path / "fbank.conf", "--set", "valid_speakers=0", "--set", "n_epochs=1")
+    workers, device = (train(name, *options, "--frontend", name, train_data=data)[1] for name in ("workers", "device"))
+    assert device[0]["loss"] == pytest.approx(workers[0]["loss"], rel=1e-3)
+    assert "need --fbank-config" in train("x", "--frontend", "device", code=1)[0]
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_trains_to_about_the_same_loss(train, precision):
+    longer = ("--set", "n_epochs=12", "--set", "lr=0.03")      # float16's scaler leaves the first steps out
+    full, half = (train(one, *longer, "--set", f"precision={one}")[1][-1]["loss"] for one in ("float32", precision))
+    assert half == pytest.approx(full, rel=0.15) and half != full
+
+
+def test_torchrun_starts_it_too(data, tmp_path):
+    (tmp_path / "a.toml").write_text(to_toml(SMALL))
+    torchrun = ["python3", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    script = [ROOT / "steps" / "train.py", "--config", tmp_path / "a.toml", "--device", "cpu"]
+    done = subprocess.run([*torchrun, *script, data.path, tmp_path / "t"], env=environment(), capture_output=True,
+                          text=True)
+    assert done.returncode == 0 and (tmp_path / "t" / "final.pt").exists(), done.stderr
