@@ -53,6 +53,7 @@ def plot_runs(runs: Mapping[str, Sequence[dict]], path: str | Path) -> None:
             axes.grid(alpha=0.3)
             if name == "lr":
                 axes.set_yscale("log")
+                axes.yaxis.set_major_formatter("{x:g}")      # the usual one writes formulas
         for axes in grid.flat[len(fields):]:
             axes.set_axis_off()
         for axes in grid[-1]:

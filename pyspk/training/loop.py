@@ -215,7 +215,10 @@ def make_optimizer(net: nn.Module, loss: nn.Module, config: TrainConfig) -> torc
     parameters = [*net.parameters(), *loss.parameters()]
     groups = [{"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
               {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=True)
+    # Fused is several times as fast, but in torch 2.13 begins with undefined momentum where the first step is left out,
+    # as the scaler of float16 usually does.
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0,
+                           fused=config.precision != "float16")
 
 
 def _in_words(settings: dict) -> str:
