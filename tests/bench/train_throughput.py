@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 
 import click
@@ -64,8 +64,7 @@ def plain_rate(net: nn.Module, loss: nn.Module, loader: DataLoader, n_steps: int
     """Samples a second of a plain loop, after two steps that do not count."""
     optimizer = torch.optim.SGD([*net.parameters(), *loss.parameters()], lr=1e-4, momentum=0.9, nesterov=True,
                                 weight_decay=1e-4)
-    batches = islice(iter(loader), n_steps + 2)
-    for i, (feats, spk) in enumerate(batches):
+    for i, (feats, spk) in enumerate(islice(chain.from_iterable(repeat(loader)), n_steps + 2)):
         if i == 2:
             started = moment(device)
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
