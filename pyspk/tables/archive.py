@@ -81,8 +81,9 @@ class ArchiveReader:
         wanted = _within(head.rows, place, rxfilename)[start:stop]
         if head.token == "CM":
             return self._columns(place, head, wanted.start, max(wanted.start, wanted.stop))
-        width = head.row_bytes
-        return head.decode_rows(self._bytes(place, head, wanted.start * width, len(wanted) * width), place.cols)
+        values = np.empty((len(wanted), head.cols), head.stored)
+        self._fill(values, place, head, wanted.start * head.cols * values.itemsize)
+        return head.numbers(values if place.cols is _ALL else values[:, place.cols])
 
     def vector(self, rxfilename: str) -> np.ndarray:
         """A vector, (dim,) float32. Raises UserError as `matrix` does."""
@@ -125,17 +126,21 @@ class ArchiveReader:
             raise UserError(f"{place.path}:{place.offset}: {CUT_SHORT} ({fault}); make it again") from None
 
     def _bytes(self, place: Location, head: Head, start: int, n_bytes: int) -> np.ndarray:
-        """n_bytes from byte `start` of what follows the header, uint8. Raises UserError when the archive ends before.
-        """
+        """n_bytes from byte `start` of what follows the header, uint8. Raises UserError as _fill does."""
         data = np.empty(n_bytes, np.uint8)
-        at, n_read = place.offset + head.n_head_bytes + start, 0
+        self._fill(data, place, head, start)
+        return data
+
+    def _fill(self, array: np.ndarray, place: Location, head: Head, start: int) -> None:
+        """Read `array` from byte `start` of what follows the header. Raises UserError when the archive ends before."""
+        at, n_bytes = place.offset + head.n_head_bytes + start, array.nbytes
+        n_read = self._pread(place.path, array, at) if n_bytes else 0
         while n_read < n_bytes:
-            n_more = self._pread(place.path, data[n_read:] if n_read else data, at + n_read)
+            n_more = self._pread(place.path, array.reshape(-1).view(np.uint8)[n_read:], at + n_read)
             if not n_more:
-                raise UserError(f"{place.path}:{place.offset}: {CUT_SHORT} (it ends {len(data) - n_read} bytes too "
+                raise UserError(f"{place.path}:{place.offset}: {CUT_SHORT} (it ends {n_bytes - n_read} bytes too "
                                 "early); make it again")
             n_read += n_more
-        return data
 
     def _pread(self, path: str, into: np.ndarray, offset: int) -> int:
         try:

@@ -54,9 +54,9 @@ class Head(NamedTuple):
         return self.token in _VECTORS
 
     @property
-    def row_bytes(self) -> int:
-        """How many bytes a row takes, of a matrix that is stored row by row; of a vector, how many a value takes."""
-        return _DTYPES[self.token].itemsize * (1 if self.is_vector else self.cols)
+    def stored(self) -> np.dtype:
+        """How a value is stored, of a vector and of a matrix that is stored row by row."""
+        return _DTYPES[self.token]
 
     @property
     def percentile_bytes(self) -> int:
@@ -68,30 +68,24 @@ class Head(NamedTuple):
         """How many bytes follow the header."""
         if self.token == "CM":
             return self.percentile_bytes + self.rows * self.cols
-        return self.rows * self.row_bytes
+        return self.rows * (1 if self.is_vector else self.cols) * self.stored.itemsize
 
     def decode(self, data: np.ndarray) -> np.ndarray:
         """All of the value, (rows, cols) or (dim,) float32, of the n_bytes uint8 that follow the header."""
         if self.token == "CM":
             percentiles, codes = np.split(data, [self.percentile_bytes])
             return self.decode_columns(percentiles, codes.reshape(self.cols, self.rows))
-        return self.decode_rows(data)
+        return self.numbers(data.view(self.stored).reshape((self.rows,) if self.is_vector else (self.rows, self.cols)))
 
-    def decode_rows(self, data: np.ndarray, cols: slice = slice(None)) -> np.ndarray:
-        """Rows (n, cols) float32 of n * row_bytes uint8 of a matrix stored row by row, or n values (n,) of a vector.
-
-        Of FM and FV without a copy: what comes back shares the memory of `data`.
-        """
-        dtype = _DTYPES[self.token]
-        values = data.view(dtype)
-        if not self.is_vector:
-            values = values.reshape(len(values) // self.cols if self.cols else self.rows, self.cols)[:, cols]
-        if self.token not in _FLOAT:
-            values = values.astype(np.float32)
+    def numbers(self, values: np.ndarray) -> np.ndarray:
+        """float32 of `values` as they are stored, in the same shape; FM and FV are what they are, without a copy."""
+        if self.token in _FLOAT:
+            return values
+        numbers = values.astype(np.float32)
         if self.token in _LINEAR:
-            values *= np.float32(self.span / np.iinfo(dtype).max)
-            values += np.float32(self.low)
-        return values
+            numbers *= np.float32(self.span / np.iinfo(self.stored).max)
+            numbers += np.float32(self.low)
+        return numbers
 
     def decode_columns(self, percentiles: np.ndarray, codes: np.ndarray, cols: slice = slice(None)) -> np.ndarray:
         """Rows (T, n) float32 of a CM matrix: percentile_bytes uint8 of all its columns, codes (n, T) uint8 of `cols`.
