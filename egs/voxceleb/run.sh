@@ -4,6 +4,7 @@
 #   ./run.sh --data-root DIR                   # DIR/{voxceleb1,voxceleb2,musan,RIRS_NOISES}, as they unpack
 #   ./run.sh --stage 3 --stop-stage 5 --train-data DIR --eval-data DIR --trials FILE    # on Kaldi data you have
 #   ./run.sh --stage 3 --exp small --train-opts "--set depth=18 --set channels=16"      # another experiment
+#   ./run.sh --stage 3 --exp resnet34p_lm --init-exp resnet34p --train-config conf/large_margin.toml     # fine-tuning
 #   ./run.sh --help                                                                     # all options
 set -euo pipefail
 recipe=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
@@ -28,6 +29,8 @@ augment_config=
 online=false
 train_config=$recipe/conf/resnet34p.toml
 train_opts=
+init_exp=
+num_gpus=1
 subtract_mean=true
 top_n=300
 device=auto
@@ -48,8 +51,11 @@ help_message="usage: ${0##*/} [options]   (defaults in brackets)
   --work-dir DIR             where data/ and exp/ are written
   --exp NAME                 name of the experiment, exp/NAME
   --train-config FILE.toml --train-opts \"--set key=value ...\"
+  --init-exp NAME            begin with the network and the speakers' weights of exp/NAME (conf/large_margin.toml)
+  --num-gpus N               share each batch among N GPUs of one machine   ($num_gpus)
   --augment-config FILE      train on augmented copies too; with --data-root conf/augment.toml, \"none\" for none
-  --online true              no copies: features, augmented anew for each chunk, are computed while training
+  --online true|device       no copies: features, augmented anew for each chunk, are computed while training, by the
+                             CPU or a batch at a time on the GPU
   --fbank-config FILE --vad-config FILE --audio-opts \"--resample true ...\"
   --nj N --train-cmd CMD --cuda-cmd CMD
                              parallel jobs and their runner: run.py, or Kaldi's queue.pl, slurm.pl   ($nj, $train_cmd)
@@ -60,8 +66,8 @@ help_message="usage: ${0##*/} [options]   (defaults in brackets)
   --config FILE              any of these, NAME=VALUE a line"
 # shellcheck disable=SC2034    # read by parse_options.sh
 options="stage stop_stage nj exp work_dir data_root trial_list corpus corpus_dir eval_speakers train_data eval_data
-         trials fbank_config vad_config audio_opts augment_config online train_config train_opts subtract_mean top_n device
-         overwrite train_cmd cuda_cmd"
+         trials fbank_config vad_config audio_opts augment_config online train_config train_opts init_exp num_gpus
+         subtract_mean top_n device overwrite train_cmd cuda_cmd"
 # shellcheck source=steps/parse_options.sh
 . parse_options.sh
 # shellcheck source=steps/stages.sh
@@ -76,6 +82,7 @@ fi
 for given in data_root augment_config train_data eval_data trials eval_speakers fbank_config vad_config train_config; do
   [ -z "${!given}" ] || [ -e "${!given}" ] || stages_fail "--${given//_/-} ${!given}: no such file or folder"
 done
+[[ $online =~ ^(true|false|device)$ ]] || stages_fail "--online must be true, false or device, not \"$online\""
 need_packages click kaldi_native_fbank numpy scipy soundfile soxr torch tqdm
 
 read -ra audio_opts <<< "${audio_opts//$'\n'/ }"
@@ -84,9 +91,10 @@ train_data=${train_data:-$work_dir/data/train}
 eval_data=${eval_data:-$work_dir/data/eval}
 trials=${trials:-$work_dir/data/trials/eval}
 train_all=$train_data copies='' on_the_fly=()
-if [ "$online" = true ]; then
+if [ "$online" != false ]; then
   on_the_fly=(--fbank-config "$fbank_config" ${augment_config:+--augment-config "$augment_config"}
               --augment-root "$work_dir" "${audio_opts[@]}")
+  [ "$online" != device ] || on_the_fly+=(--frontend device)
 elif [ -n "$augment_config" ]; then
   copies=$work_dir/data/$(basename "$train_data")_copies train_all=$work_dir/data/$(basename "$train_data")_all
 fi
@@ -139,7 +147,7 @@ fi
 if stage_on 3 "train the speaker network"; then
   need 2 "$train_all/feats.scp"
   train.py --cmd "$cuda_cmd" --config "$train_config" "${train_opts[@]}" "${on_the_fly[@]}" --device "$device" \
-    "${again[@]}" "$train_all" "$exp"
+    --num-gpus "$num_gpus" ${init_exp:+--init-model "$work_dir/exp/$init_exp"} "${again[@]}" "$train_all" "$exp"
 fi
 
 # Stage 4: extract the embeddings.
