@@ -30,7 +30,8 @@ def run(command: click.Command) -> None:
     """
     end_with_recipe()
     name = Path(sys.argv[0]).name
-    logging.basicConfig(format=f"{name}: %(message)s", level=logging.INFO, stream=sys.stderr)
+    level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR      # of several one speaks
+    logging.basicConfig(format=f"{name}: %(message)s", level=level, stream=sys.stderr)
     if not {"--help", "-h"} & set(sys.argv[1:]):
         log.info("%s", shlex.join([name, *sys.argv[1:]]))
     try:

@@ -49,6 +49,7 @@ def main(config, overrides, init_model, reset_classifier, fbank_config, augment_
     save and end with exit code 99, which asks to be started again.
     """
     from pyspk.training.config import load_config
+    from pyspk.world import joined, started_as_one_of_several
 
     if not fbank_config and (augment_config or frontend != "workers"):
         raise UserError("--augment-config and --frontend need --fbank-config: features that are made already are not "
@@ -61,49 +62,53 @@ def main(config, overrides, init_model, reset_classifier, fbank_config, augment_
         reader, more_settings, inputs = from_features(data)
     start = None
     if init_model:
-        from pyspk.model import load_to_start
-        from pyspk.training.loop import Start
-        load_to_start(settings.net_settings(reader.dim), init_model)
-        inputs["init-model"] = init_model / "final.pt"
-        start = Start(init_model, reset_classifier)
-    if cmd and not begun:
-        find_program(cmd.split())
-    else:
+        start = start_with(init_model, reset_classifier, settings.net_settings(reader.dim))
+        more_settings["reset-classifier"], inputs["init-model"] = reset_classifier, init_model / "final.pt"
+    here = begun or not cmd
+    if here:
         from pyspk.model import choose_device
         torch_device = choose_device(device)
-    out, log_path = exp_dir / "final.pt", exp_dir / "log" / "train.log"
+    else:
+        find_program(cmd.split())
 
-    def is_current():
-        return not begun and begin(out, settings.that_matter() | more_settings, inputs, overwrite, parts=[
-            *exp_dir.glob("last*.pt"), *exp_dir.glob("epochs/*.pt")]) is State.CURRENT
+    def is_current():      # old files may go: what can be found wrong beforehand has been
+        parts = [*exp_dir.glob("last*.pt"), *exp_dir.glob("epochs/*.pt")]
+        state = begin(exp_dir / "final.pt", settings.that_matter() | more_settings, inputs, overwrite, parts)
+        if state is State.CURRENT:
+            log.info("%s is current", exp_dir / "final.pt")
+        return state is State.CURRENT
 
-    # From here on old files may go: what can be found wrong beforehand has been.
-    if cmd and not begun:
-        if is_current():
-            return log.info("%s is current", out)
-        with follow(log_path, ": epoch "):
-            return run_array(cmd.split(), 1, log_path, [sys.argv[0], "--begun", *sys.argv[1:]], JOB)
-
-    from pyspk.world import joined, started_as_one_of_several
-
+    again = [sys.argv[0], "--begun", *sys.argv[1:]]
+    if not here:
+        return None if is_current() else through_runner(cmd, again, exp_dir / "log" / "train.log")
     if num_gpus > 1 and not started_as_one_of_several():
         from pyspk.training.launch import launch
-        if is_current():
-            return log.info("%s is current", out)
-        return launch(num_gpus, torch_device, [sys.executable, sys.argv[0], "--begun", *sys.argv[1:]])
+        return None if not begun and is_current() else launch(num_gpus, torch_device, [sys.executable, *again])
 
     from pyspk.frontend import Frontend
     from pyspk.training.loop import train
 
     with joined(torch_device) as world:
-        if not world.is_first:
-            log.setLevel(logging.ERROR)
-        if world.any(world.is_first and is_current()):
-            log.info("%s is current", out)
-        else:
+        if not world.any(world.is_first and not begun and is_current()):
             train(settings, data, exp_dir, world, start, reader,
                   Frontend(more_settings["fbank"]) if frontend == "device" else None)
-            log.info("wrote the network to %s", out)
+            log.info("wrote the network to %s", exp_dir / "final.pt")
+    return None
+
+
+def start_with(init_model, reset_classifier, net_settings):
+    """What training begins with, checked as far as it can be before."""
+    from pyspk.model import load_to_start
+    from pyspk.training.loop import Start
+
+    load_to_start(net_settings, init_model)
+    return Start(init_model, reset_classifier)
+
+
+def through_runner(cmd, again, log_path):
+    """Have the runner `cmd` start this step as a job, and show its epochs."""
+    with follow(log_path, ": epoch "):
+        return run_array(cmd.split(), 1, log_path, again, JOB)
 
 
 def from_features(data):
