@@ -2,6 +2,8 @@
 
 import json
 import math
+import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +14,7 @@ from pyspk.chunks import FeatureReader
 from pyspk.datadir import DataDir
 from pyspk.errors import UserError
 from pyspk.losses import LOSSES
-from pyspk.model import FINAL, build_net, load_model
+from pyspk.model import FINAL, build_net, load_model, load_torch
 from pyspk.nets.pooling import StatisticsPooling
 from pyspk.tables.archive import ArchiveWriter
 from pyspk.training import loop
@@ -38,6 +40,41 @@ def test_training_learns_to_tell_held_out_speakers_apart(data, tmp_path):
     assert history[-1]["valid_eer"] < 0.25
     net, settings = load_model(tmp_path)
     assert settings["feat_dim"] == 6 and not net.training
+
+
+def test_it_ends_when_the_validation_eer_falls_no_more(data, tmp_path, monkeypatch):
+    eers = iter([0.4, 0.2, 0.3, 0.25, 0.1, 0.3])
+    monkeypatch.setattr(loop, "validation_eer", lambda *_: next(eers))
+    train(replace(SMALL, n_epochs=6, patience_epochs=2, average_of="best"), data, tmp_path)
+    history = [json.loads(line) for line in (tmp_path / "log" / "train.jsonl").open()]
+    assert [done["valid_eer"] for done in history] == [0.4, 0.2, 0.3, 0.25]
+    assert [path.name for path in (tmp_path / "epochs").iterdir()] == ["0002.pt"]
+    best = load_torch(tmp_path / "epochs" / "0002.pt")["weights"]
+    assert all(torch.equal(value, best[name]) for name, value in load_torch(tmp_path / FINAL)["weights"].items())
+
+
+def test_reports_for_tensorboard(data, tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(replace(SMALL, tensorboard=True), data, tmp_path)
+    read = events.EventAccumulator(str(tmp_path / "log")).Reload()
+    history = [json.loads(line) for line in (tmp_path / "log" / "train.jsonl").open()]
+    assert [event.step for event in read.Scalars("loss")] == [1, 2, 3]
+    assert [event.value for event in read.Scalars("loss")] == pytest.approx([done["loss"] for done in history])
+
+
+def test_tensorboard_that_is_not_installed_is_said(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match=r'pip install "pyspk\[tensorboard\]"'):
+        train(replace(SMALL, tensorboard=True), data, tmp_path)
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_trains_to_the_same_loss(data, tmp_path):
+    reports = []
+    for name, compiled in (("plain", False), ("compiled", True)):
+        train(replace(SMALL, net="xvector", n_epochs=1, compile=compiled), data, tmp_path / name)
+        reports.append(json.loads((tmp_path / name / "log" / "train.jsonl").read_text()))
+    assert reports[1]["loss"] == pytest.approx(reports[0]["loss"], rel=1e-3)
 
 
 def test_held_out_speakers_are_in_no_batch(data):

@@ -17,7 +17,7 @@ from pyspk.tables.text import read_text
 PRECISIONS = ("float32", "bfloat16", "float16")
 LR_SCHEDULES = ("exponential", "cosine")
 AVERAGES = ("last", "best")
-_FREE = ("n_workers", "checkpoint_minutes", "keep_checkpoints")      # these change nothing in the result
+_FREE = ("n_workers", "checkpoint_minutes", "keep_checkpoints", "tensorboard")      # these change nothing in the result
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ class TrainConfig:
     compile: bool = False               # torch.compile the network: faster, after some minutes
     checkpoint_minutes: float = 15.0    # how often last.pt is written within an epoch; always after one
     keep_checkpoints: int = 2           # last.pt and the ones before it, taken when it cannot be read
+    tensorboard: bool = False           # each epoch's report for TensorBoard too, in log/
 
     def __post_init__(self):
         _require(self.net in NETS, "net", self.net, f"one of {', '.join(NETS)}")

@@ -25,7 +25,7 @@ from pyspk.training.average import keep_epoch, mean_weights, wanted_epochs
 from pyspk.training.checkpoint import Checkpoints, Progress, classifier_of
 from pyspk.training.config import TrainConfig, to_toml
 from pyspk.training.interruption import Interruption, interruption, outlast_signals
-from pyspk.training.report import count, in_words, report
+from pyspk.training.report import count, in_words, report, tensorboard_writer
 from pyspk.training.schedule import Schedule
 from pyspk.training.shared import WholeLoss, WholeOptimizer
 from pyspk.training.split import Split, split_speakers
@@ -84,6 +84,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.net, self.loss.to(world.device), config)
         self.stepper = Stepper(self.net, self.loss, self.optimizer, world, frontend and frontend.to(world.device),
                                config.precision, config.compile)
+        self._events = tensorboard_writer(folder / "log") if config.tensorboard and world.is_first else None
         self.checkpoints = Checkpoints(folder, config.keep_checkpoints, world)
         self.progress = Progress()
         self._saved_at = time.monotonic()
@@ -121,6 +122,8 @@ class Trainer:
             epochs = wanted_epochs(self.progress.history, self.config.average_epochs, self.config.average_of)
             self.net.load_state_dict(mean_weights(self.folder, epochs))
             save_model(self.folder / FINAL, self.net_settings, self.net)
+        if self._events:
+            self._events.close()
 
     def _train_epoch(self, stop: Interruption) -> None:
         """What is left of an epoch; saves at its end, now and then, and when it has to stop."""
@@ -157,6 +160,9 @@ class Trainer:
         if self.world.is_first:
             log.info("%s", in_words(done, config.n_epochs))
             write_lines(self.folder / "log" / "train.jsonl", map(json.dumps, progress.history))
+            for name, value in done.items() if self._events else ():
+                if value is not None:
+                    self._events.add_scalar(name, value, progress.epoch)
             wanted = wanted_epochs(progress.history, config.average_epochs, config.average_of)
             keep_epoch(self.folder, progress.epoch, wanted, self.net_settings, self.net)
 

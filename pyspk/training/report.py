@@ -1,6 +1,10 @@
 """What an epoch came to: numbers of the steps added up, as a line of the log and of log/train.jsonl."""
 
+from pathlib import Path
+
 import torch
+
+from pyspk.errors import UserError
 
 _MEANS = ("loss", "positive", "negative", "grad_norm")      # over the steps of an epoch; what the loss has of them
 
@@ -19,6 +23,15 @@ def report(epoch: int, sums: dict[str, float], now: dict[str, float], device: to
     if device.type == "cuda":
         done["gpu_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
     return done
+
+
+def tensorboard_writer(folder: Path):
+    """Something with add_scalar(name, value, epoch) that writes for TensorBoard; UserError without the package."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError('tensorboard = true needs the package tensorboard: pip install "pyspk[tensorboard]"') from None
+    return SummaryWriter(folder)
 
 
 def in_words(done: dict, n_epochs: int) -> str:
