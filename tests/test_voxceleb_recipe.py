@@ -135,10 +135,11 @@ def test_only_the_failed_job_runs_again(root, made, tmp_path):
     assert "is current" not in (data / "log" / "raw_fbank_eval.2.log").read_text()
 
 
-@pytest.mark.parametrize("online", ["false", "true"])
+@pytest.mark.parametrize("online", ["", "workers", "device"])
 def test_the_network_trains_on_copies_made_before_or_on_the_way(root, made, online):
-    recipe(root, made, "--stage", 3, "--stop-stage", 5, "--exp", f"online-{online}", "--online", online)
-    exp = made / "exp" / f"online-{online}"
+    options = ["--online", online] if online else []
+    recipe(root, made, "--stage", 3, "--stop-stage", 5, "--exp", f"exp{online}", *options)
+    exp = made / "exp" / f"exp{online}"
     said = (exp / "log" / "train.log").read_text()
     assert "6 speakers, " in said and "2 speakers held out" in said       # two of four, each at three speeds
     assert (exp / "scores" / "eval.metrics").read_text().count("eval.") == 2

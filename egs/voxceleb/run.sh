@@ -26,7 +26,7 @@ fbank_config=$recipe/conf/fbank.conf
 vad_config=$recipe/conf/vad.conf
 audio_opts=
 augment_config=
-online=false
+online=
 train_config=$recipe/conf/resnet34p.toml
 train_opts=
 init_exp=
@@ -54,7 +54,7 @@ help_message="usage: ${0##*/} [options]   (defaults in brackets)
   --init-exp NAME            begin with the network and the speakers' weights of exp/NAME (conf/large_margin.toml)
   --num-gpus N               share each batch among N GPUs of one machine   ($num_gpus)
   --augment-config FILE      train on augmented copies too; with --data-root conf/augment.toml, \"none\" for none
-  --online true|device       no copies: features, augmented anew for each chunk, are computed while training, by the
+  --online workers|device    no copies: features, augmented anew for each chunk, are computed while training, by the
                              CPU or a batch at a time on the GPU
   --fbank-config FILE --vad-config FILE --audio-opts \"--resample true ...\"
   --nj N --train-cmd CMD --cuda-cmd CMD
@@ -82,7 +82,7 @@ fi
 for given in data_root augment_config train_data eval_data trials eval_speakers fbank_config vad_config train_config; do
   [ -z "${!given}" ] || [ -e "${!given}" ] || stages_fail "--${given//_/-} ${!given}: no such file or folder"
 done
-[[ $online =~ ^(true|false|device)$ ]] || stages_fail "--online must be true, false or device, not \"$online\""
+[[ $online =~ ^(workers|device|)$ ]] || stages_fail "--online must be workers or device, not \"$online\""
 need_packages click kaldi_native_fbank numpy scipy soundfile soxr torch tqdm
 
 read -ra audio_opts <<< "${audio_opts//$'\n'/ }"
@@ -91,10 +91,9 @@ train_data=${train_data:-$work_dir/data/train}
 eval_data=${eval_data:-$work_dir/data/eval}
 trials=${trials:-$work_dir/data/trials/eval}
 train_all=$train_data copies='' on_the_fly=()
-if [ "$online" != false ]; then
+if [ -n "$online" ]; then
   on_the_fly=(--fbank-config "$fbank_config" ${augment_config:+--augment-config "$augment_config"}
-              --augment-root "$work_dir" "${audio_opts[@]}")
-  [ "$online" != device ] || on_the_fly+=(--frontend device)
+              --augment-root "$work_dir" --frontend "$online" "${audio_opts[@]}")
 elif [ -n "$augment_config" ]; then
   copies=$work_dir/data/$(basename "$train_data")_copies train_all=$work_dir/data/$(basename "$train_data")_all
 fi
