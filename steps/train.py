@@ -51,9 +51,11 @@ def main(config, overrides, init_model, reset_classifier, fbank_config, augment_
     from pyspk.training.config import load_config
     from pyspk.world import joined, started_as_one_of_several
 
-    if not fbank_config and (augment_config or frontend != "workers"):
-        raise UserError("--augment-config and --frontend need --fbank-config: features that are made already are not "
-                        "augmented; augment_data_dir.py makes copies to train on")
+    if augment_config and not fbank_config:
+        raise UserError("--augment-config needs --fbank-config: features that are made already are not augmented; "
+                        "augment_data_dir.py makes copies to train on")
+    if frontend == "device" and not fbank_config:
+        raise UserError("--frontend device needs --fbank-config: features that are made already come from feats.scp")
     settings, data = load_config(config, overrides), DataDir(train_data)
     if fbank_config:
         reader, more_settings, inputs = from_recordings(data, fbank_config, augment_config, augment_root, resample,

@@ -132,6 +132,7 @@ def replace(self, target):
     return rename(self, target)
 Path.replace = replace
 sys.argv = sys.argv[2:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))      # as Python does for a script
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 

@@ -17,7 +17,7 @@ VOXCELEB, MINI = ROOT / "egs" / "voxceleb" / "run.sh", ROOT / "egs" / "mini" / "
 TINY = ["--device", "cpu", "--nj", "2", "--train-opts",
         "--set depth=18 --set channels=2 --set emb_dim=8 --set chunk_frames=40 --set batch_size=8 --set n_epochs=3 "
         "--set samples_per_epoch=0 --set warmup_epochs=1 --set margin_start_epoch=0 --set margin_full_epoch=1 "
-        "--set valid_speakers=2"]
+        "--set valid_speakers=2 --set lr=0.05 --set final_lr=0.01 --set precision=float32 --set n_workers=1"]
 
 
 def recipe(script, *arguments, code=0):

@@ -89,7 +89,7 @@ def test_features_on_the_device_train_as_those_of_the_workers(train, recordings,
     options = ("--fbank-config", tmp_path / "fbank.conf", "--set", "valid_speakers=0", "--set", "n_epochs=1")
     workers, device = (train(name, *options, "--frontend", name, train_data=data)[1] for name in ("workers", "device"))
     assert device[0]["loss"] == pytest.approx(workers[0]["loss"], rel=1e-3)
-    assert "need --fbank-config" in train("x", "--frontend", "device", code=1)[0]
+    assert "--frontend device needs --fbank-config" in train("x", "--frontend", "device", code=1)[0]
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
