@@ -64,6 +64,8 @@ class World:
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` is true in some process; returns when all have asked."""
+        if self.size == 1:
+            return flag                                    # without waiting for a GPU
         return self.sum(torch.tensor(float(flag), device=self.device)).item() > 0
 
     def rows_here(self, n_rows: int) -> slice:
