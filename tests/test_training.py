@@ -119,6 +119,15 @@ def test_speakers_with_a_single_utterance_are_said_and_refused(tmp_path):
     assert len(split_speakers(utt2spk, replace(config, min_utts_per_speaker=1), tmp_path).spk2id) == 3
 
 
+@pytest.mark.parametrize("goes_by", [{"patience_epochs": 1}, {"average_of": "best"}])
+@pytest.mark.parametrize("no_pairs", [{"valid_speakers": -1}, {"valid_utts_per_speaker": 1}])      # none of 8; no two
+def test_a_run_that_goes_by_a_validation_eer_needs_one(data, goes_by, no_pairs):
+    with pytest.raises(UserError, match=r"best go by the EER of held-out speakers, and \d are held out, with \d utt"):
+        split_speakers(data.utt2spk, replace(SMALL, **goes_by, **no_pairs), data.path)
+    with pytest.raises(UserError, match="valid_speakers = 0: it must be another number with patience_epochs"):
+        replace(SMALL, **goes_by, valid_speakers=0)
+
+
 def test_too_few_speakers_are_refused(data):
     with pytest.raises(UserError, match="8 speakers, of which 7 are held out"):
         split_speakers(data.utt2spk, replace(SMALL, valid_speakers=7), data.path)

@@ -102,8 +102,13 @@ class TrainConfig:
         _require(self.margin_start_epoch <= self.margin_full_epoch, "margin_full_epoch", self.margin_full_epoch,
                  f"at least margin_start_epoch ({self.margin_start_epoch:g})")
         _require(self.checkpoint_minutes > 0, "checkpoint_minutes", self.checkpoint_minutes, "above 0")
-        _require(self.valid_speakers != 0 or not (self.patience_epochs or self.average_of == "best"), "valid_speakers",
-                 0, "another number with patience_epochs or average_of = best, which go by the validation EER")
+        _require(self.valid_speakers != 0 or not self.goes_by_validation, "valid_speakers", 0,
+                 "another number with patience_epochs or average_of = best, which go by the validation EER")
+
+    @property
+    def goes_by_validation(self) -> bool:
+        """Whether the result depends on the validation EER."""
+        return self.patience_epochs > 0 or self.average_of == "best"
 
     def that_matter(self) -> dict:
         """The settings that the result depends on: a run that goes on must have the same."""

@@ -22,13 +22,19 @@ class Split:
     spk_ids: list[int]
     valid: dict[str, list[str]]      # held-out speaker -> utterances
 
+    @property
+    def can_validate(self) -> bool:
+        """Whether the held-out utterances make pairs of one speaker, and pairs of two."""
+        return len(self.valid) > 1 and any(len(utts) > 1 for utts in self.valid.values())
+
 
 def split_speakers(utt2spk: Mapping[str, str], config: TrainConfig, where: Path) -> Split:
     """Hold out evenly spaced speakers for validation; the others get numbers from 0 in LC_ALL=C order.
 
     A speaker at another speed (sp0.9-SPK) is held out with SPK, and left out altogether without config.speed_copies;
     validated on are the utterances as they were recorded, no copies. Raises UserError, naming `where`, when fewer than
-    two speakers are left to train on, and for those with fewer than config.min_utts_per_speaker utterances.
+    two speakers are left to train on, for those with fewer than config.min_utts_per_speaker utterances, and when the
+    config goes by a validation EER that there will not be.
     """
     speakers = sorted(set(utt2spk.values()))
     known = set(speakers)
@@ -50,8 +56,13 @@ def split_speakers(utt2spk: Mapping[str, str], config: TrainConfig, where: Path)
     for utt, spk in utt2spk.items():
         if spk in valid and original_name(utt, utt2spk) == utt:
             valid[spk].append(utt)
-    return Split(spk2id, utts, [spk2id[utt2spk[utt]] for utt in utts],
-                 {spk: _spread(of_spk, config.valid_utts_per_speaker) for spk, of_spk in valid.items()})
+    split = Split(spk2id, utts, [spk2id[utt2spk[utt]] for utt in utts],
+                  {spk: _spread(of_spk, config.valid_utts_per_speaker) for spk, of_spk in valid.items()})
+    if config.goes_by_validation and not split.can_validate:
+        raise UserError(f"{where}: patience_epochs and average_of = best go by the EER of held-out speakers, and "
+                        f"{n_valid} are held out, with {sum(map(len, split.valid.values()))} utterances; set "
+                        "valid_speakers to 2 or more and valid_utts_per_speaker too")
+    return split
 
 
 def _refuse_small(n_utts: Mapping[str, int], fewest: int, where: Path) -> None:
