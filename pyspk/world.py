@@ -108,8 +108,8 @@ def joined(device: torch.device, timeout_s: float = 1800.0) -> Iterator[World]:
     gives up, so the block of one must not keep the others waiting longer. After a block without an exception, a process
     waits for the others to come to the end of theirs: none should leave by sys.exit.
 
-    Raises UserError for an environment that makes no sense, for more processes than GPUs and for a first process that
-    cannot be reached.
+    Raises UserError for an environment that makes no sense, for more processes than GPUs, for a first process that
+    cannot be reached, and when another process is gone in the middle of the block.
     """
     if not started_as_one_of_several():
         yield World(device=device)
@@ -126,6 +126,11 @@ def joined(device: torch.device, timeout_s: float = 1800.0) -> Iterator[World]:
     try:
         yield world
         world.any(False)
+    except RuntimeError as fault:
+        if not _is_of_the_network(fault):
+            raise
+        raise UserError(f"process {world.rank + 1} of {world.size} lost another one ({_first_line(fault)}); what ended "
+                        "that one stands above, or in its machine's log") from None
     finally:
         dist.destroy_process_group()
 
@@ -172,5 +177,14 @@ def _connect(world: World, timeout_s: float) -> None:
         dist.init_process_group("nccl" if world.device.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout_s))
     except (RuntimeError, ValueError) as fault:            # torch's errors of the network are RuntimeErrors
         raise UserError(f"process {world.rank} of {world.size} found no connection to the first, at {address} "
-                        f"({str(fault).splitlines()[0]}); MASTER_ADDR and MASTER_PORT must be its machine and a free "
+                        f"({_first_line(fault)}); MASTER_ADDR and MASTER_PORT must be its machine and a free "
                         "port there") from None
+
+
+def _is_of_the_network(fault: RuntimeError) -> bool:
+    """Whether torch says that an exchange failed: NCCL has classes of its own for it, gloo its name in the text."""
+    return isinstance(fault, dist.DistError) or "gloo" in str(fault)
+
+
+def _first_line(fault: Exception) -> str:
+    return str(fault).strip().partition("\n")[0]

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -229,6 +230,30 @@ def wait_for(condition, seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < give_up
         time.sleep(0.05)
+
+
+ONE_FAILS = """
+import os, torch, click
+from pyspk.console import run
+from pyspk.errors import UserError
+from pyspk.world import joined
+
+@click.command()
+def main():
+    with joined(torch.device("cpu")) as world:
+        if world.is_first:
+            raise UserError("this is wrong")
+        world.any(False)
+
+run(main)
+"""
+
+
+def test_a_process_that_others_leave_says_so_in_one_line(capfd):
+    assert launch(2, CPU, python(ONE_FAILS), grace_s=20) == 1
+    said = capfd.readouterr().err
+    assert "error: this is wrong" in said and "Traceback" not in said
+    assert re.search(r"error: process 2 of 2 lost another one \(.*\); what ended that one stands above", said), said
 
 
 def test_a_command_that_is_none_is_an_error():
