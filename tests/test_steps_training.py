@@ -4,12 +4,14 @@ import json
 import signal
 import subprocess
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT, environment, write_data_dir
 from test_training import SMALL
 
 from pyspk.model import load_torch
+from pyspk.tables.archive import ArchiveWriter
 from pyspk.training.config import to_toml
 
 # Relative: sums in another order are a matter of the last digit, which a network that learns fast makes more of. To all
@@ -61,6 +63,15 @@ def test_a_run_goes_on_with_another_number_of_processes(train, data, tmp_path):
 def test_a_batch_that_cannot_be_shared_is_refused(train):
     said, _ = train("x", "--num-gpus", 3, code=1)
     assert "batch_size = 8: it must be a multiple of 3" in said
+
+
+def test_only_the_process_with_bad_features_complains_of_them(train, data):
+    with ArchiveWriter(data.path / "f.ark", data.path / "feats.scp") as writer:
+        for utt in data.utt2spk:
+            writer.write(utt, np.full((30, 6), np.nan if utt == "s3-4" else 1.0) * np.arange(30)[:, None] ** 2)
+    said, _ = train("x", "--num-gpus", 2, code=1)
+    assert "the features of 1 utterances are not finite (s3-4); make them again" in said
+    assert "the features of another process are not finite" in said and "diverged" not in said
 
 
 def test_fine_tuning_begins_with_network_and_speakers_of_the_first_run(train, data, tmp_path):

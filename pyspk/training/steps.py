@@ -12,6 +12,7 @@ from pyspk.frontend import WaveBatch
 from pyspk.losses import SphereSpeaker
 from pyspk.world import World
 
+_TRAIN_ANEW = "train anew (--overwrite) with a lower lr"
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -74,8 +75,9 @@ class Stepper:
         leaves that step out, and scales less."""
         good = math.isfinite(numbers["loss"]) and (self.scaler.is_enabled() or math.isfinite(numbers["grad_norm"]))
         if not good:
-            raise UserError(f"epoch {step.epoch + 1}, batch {step.batch + 1}: {_what_is_not_finite(step, numbers)} "
-                            f"(rate {step.rate:.3g}); last.pt is from before it")
+            what = _what_is_not_finite(step, numbers, self._world)
+            raise UserError(f"epoch {step.epoch + 1}, batch {step.batch + 1}: {what} (rate {step.rate:.3g}); last.pt, "
+                            "where there is one, is from before it")
 
 
 def _averaging(module: nn.Module, world: World) -> nn.Module:
@@ -83,13 +85,16 @@ def _averaging(module: nn.Module, world: World) -> nn.Module:
     return module if world.size == 1 else nn.parallel.DistributedDataParallel(module)
 
 
-def _what_is_not_finite(step: Step, numbers: dict[str, float]) -> str:
-    """Where a loss or gradient that is not finite comes from, and what to do."""
+def _what_is_not_finite(step: Step, numbers: dict[str, float], world: World) -> str:
+    """Where a loss or gradient that is not finite comes from, and what to do. All processes must call it."""
     for what, values, remedy in (("features", step.feats, "make them again"),
-                                 ("embeddings", step.emb, "the network diverged: lower lr and start again")):
+                                 ("embeddings", step.emb, f"the network diverged: {_TRAIN_ANEW}")):
         good = values.flatten(1).isfinite().all(dim=1)                       # (B,)
-        if not good.all():
-            bad = [name for name, fine in zip(step.names, good.tolist(), strict=True) if not fine]
+        bad = [name for name, fine in zip(step.names, good.tolist(), strict=True) if not fine]
+        somewhere = world.any(bool(bad))      # normalisation takes what is wrong in one process to all
+        if bad:
             return f"the {what} of {len(bad)} utterances are not finite ({first_few(bad, 5)}); {remedy}"
+        if somewhere:
+            return f"the {what} of another process are not finite, which names the utterances"
     what = "gradient" if math.isfinite(numbers["loss"]) else "loss"
-    return f"the {what} is not finite with the utterances {first_few(step.names, 5)}; lower lr and start again"
+    return f"the {what} is not finite with the utterances {first_few(step.names, 5)}; {_TRAIN_ANEW}"
