@@ -5,7 +5,7 @@ processes must call the methods in the same order with tensors of the same shape
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -67,6 +67,16 @@ class World:
         if self.size == 1:
             return flag                                    # without waiting for a GPU
         return self.sum(torch.tensor(float(flag), device=self.device)).item() > 0
+
+    def require_same(self, what: str, numbers: Sequence[int]) -> None:
+        """Raises UserError in all processes, naming `what`, unless all give the same numbers, as many of them."""
+        everyones = self.gather_rows(torch.tensor([numbers], device=self.device))      # (size, n)
+        other = (everyones != everyones[0]).any(dim=1).nonzero()
+        if len(other):
+            rank = other[0].item()
+            raise UserError(f"process {rank + 1} of {self.size} found {what} other than the first did "
+                            f"({everyones[rank].tolist()}, not {everyones[0].tolist()}); all machines need the same "
+                            "data and, on a disk that they share, the same EXP_DIR")
 
     def rows_here(self, n_rows: int) -> slice:
         """Which of n_rows, such as one weight a speaker, this process holds: about n_rows / size in a run."""

@@ -14,12 +14,14 @@ from itertools import product
 from pathlib import Path
 from unittest.mock import patch
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
+from pyspk.errors import UserError
 from pyspk.losses import SphereSpeaker
 from pyspk.losses import sphere_speaker as sphere_speaker_module
 from pyspk.nets import ResNet
@@ -52,6 +54,13 @@ def exchanges(world: World, folder: Path) -> None:
     assert torch.equal(world.sum(torch.tensor([1.0, world.rank])),
                        torch.tensor([world.size, sum(range(world.size))], dtype=torch.float32))
     assert world.any(world.rank == world.size - 1) and not world.any(False)
+
+
+def what_differs_is_refused_by_all(world: World, folder: Path) -> None:
+    world.require_same("the weather", [1, 2])
+    with pytest.raises(UserError, match=rf"process {world.size} of {world.size} found the weather other than the first "
+                                        rf"did .\[1, {world.size - 1}\], not \[1, 0\]"):
+        world.require_same("the weather", [1, world.rank if world.rank == world.size - 1 else 0])
 
 
 def rows_are_dealt_out_and_collected(world: World, folder: Path) -> None:
@@ -282,7 +291,7 @@ def trained(world: World) -> dict | None:
 
 
 CHECKS = {check.__name__: check for check in (
-    exchanges, rows_are_dealt_out_and_collected,
+    exchanges, what_differs_is_refused_by_all, rows_are_dealt_out_and_collected,
     the_shared_loss_is_the_whole_one, the_shared_loss_is_the_whole_one_in_small_blocks,
     a_second_backward_gives_the_same, the_margin_may_change, short_vectors_and_half_precision,
     directions_slopes_and_three_sums_are_all_that_is_exchanged, a_speaker_that_is_none_is_an_error,

@@ -105,6 +105,8 @@ class Trainer:
     def run(self) -> None:
         """Go on from the last checkpoint, if there is one, to final.pt."""
         self.progress = self.checkpoints.load(self._parts(), self._about()) or self.progress
+        self.world.require_same("the checkpoint or the data", [self.progress.epoch, self.progress.batch,
+                                                               *self._about().values()])
         if self.progress != Progress():
             log.info("going on after %d epochs and %d batches of %d epochs", self.progress.epoch, self.progress.batch,
                      self.config.n_epochs)
