@@ -1,8 +1,10 @@
 """train.py as a user runs it: several processes, fine-tuning, features on the device, signals."""
 
 import json
+import math
 import signal
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +12,13 @@ import torch
 from conftest import ROOT, environment, write_data_dir
 from test_training import SMALL
 
+from pyspk.errors import UserError
 from pyspk.model import load_torch
+from pyspk.nets.pooling import StatisticsPooling
 from pyspk.tables.archive import ArchiveWriter
+from pyspk.training import loop
 from pyspk.training.config import to_toml
+from pyspk.world import World
 
 # Relative: sums in another order are a matter of the last digit, which a network that learns fast makes more of. To all
 # digits, in double precision: test_distributed.py.
@@ -108,6 +114,33 @@ def test_half_precision_trains_to_about_the_same_loss(train, precision):
     longer = ("--set", "n_epochs=12", "--set", "lr=0.03")      # float16's scaler leaves the first steps out
     full, half = (train(one, *longer, "--set", f"precision={one}")[1][-1]["loss"] for one in ("float32", precision))
     assert half == pytest.approx(full, rel=0.15) and half != full
+
+
+def test_steps_that_float16_leaves_out_are_counted_and_not_in_the_mean(train):
+    said, reports = train("x", "--set", "n_epochs=4", "--set", "lr=0.03", "--set", "precision=float16")
+    n_out = reports[0]["left_out"]
+    assert n_out > 0 and f"{n_out} steps left out by float16's scaler" in said
+    assert all(done["grad_norm"] is None or math.isfinite(done["grad_norm"]) for done in reports)
+    assert reports[-1]["left_out"] == 0 and reports[-1]["grad_norm"] > 0
+
+
+def test_a_gradient_that_no_scale_makes_finite_stops_float16(data, tmp_path, monkeypatch):
+    net = StatisticsPooling.forward
+    monkeypatch.setattr(StatisticsPooling, "forward", lambda self, *maps: NoSlope.apply(net(self, *maps)))
+    with pytest.raises(UserError, match=r"batch \d+: the gradient is not finite with the utterances s\d-\d"):
+        loop.train(replace(SMALL, precision="float16", n_epochs=30), data, tmp_path / "x", World())
+
+
+class NoSlope(torch.autograd.Function):
+    """The identity, whose slope is no number."""
+
+    @staticmethod
+    def forward(ctx, values):
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx, slope):
+        return slope * math.nan
 
 
 def test_torchrun_starts_it_too(data, tmp_path):

@@ -6,19 +6,25 @@ import torch
 
 from pyspk.errors import UserError
 
-_MEANS = ("loss", "positive", "negative", "grad_norm")      # over the steps of an epoch; what the loss has of them
+_MEANS = ("loss", "positive", "negative")      # over the steps of an epoch; what the loss has of them
 
 
 def count(sums: dict[str, float], numbers: dict[str, float], n_samples: int, seconds: float, waited: float) -> None:
     """Add to `sums` what one step measured, its samples, and the seconds that it took and waited for data."""
-    for name, value in (*numbers.items(), ("steps", 1), ("samples", n_samples), ("seconds", seconds),
-                        ("waited", waited)):
+    for name, value in (*numbers.items(), ("steps", 1), ("left_out", "grad_norm" not in numbers),
+                        ("samples", n_samples), ("seconds", seconds), ("waited", waited)):
         sums[name] = sums.get(name, 0.0) + value
 
 
 def report(epoch: int, sums: dict[str, float], now: dict[str, float], device: torch.device) -> dict:
-    """Plain numbers by name: the epoch (from 1), means over its steps, what holds `now`, speed and memory."""
-    done = {"epoch": epoch, **{name: sums[name] / sums["steps"] for name in _MEANS if name in sums}, **now,
+    """Plain numbers by name: the epoch (from 1), means over its steps, what holds `now`, speed and memory.
+
+    The gradient's norm is a mean over the steps that were taken, None without any, and `left_out` counts the others.
+    """
+    left_out = int(sums["left_out"])
+    done = {"epoch": epoch, **{name: sums[name] / sums["steps"] for name in _MEANS if name in sums},
+            "grad_norm": sums["grad_norm"] / (sums["steps"] - left_out) if "grad_norm" in sums else None,
+            "left_out": left_out, **now,
             "samples_per_s": sums["samples"] / sums["seconds"], "waited_share": sums["waited"] / sums["seconds"]}
     if device.type == "cuda":
         done["gpu_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
@@ -39,7 +45,10 @@ def in_words(done: dict, n_epochs: int) -> str:
     parts = f" (positive {done['positive']:.4f}, negative {done['negative']:.4f})" if "positive" in done else ""
     valid = "" if done.get("valid_eer") is None else f", validation EER {100 * done['valid_eer']:.2f}%"
     bias = f"b {done['b']:.2f}, " if "b" in done else ""
+    gradient = "no gradient" if done["grad_norm"] is None else f"gradient {done['grad_norm']:.3g}"
+    if done["left_out"]:
+        gradient += f", {done['left_out']} steps left out by float16's scaler"
     memory = f", {done['gpu_gib']:.1f} GiB of the GPU" if "gpu_gib" in done else ""
     return (f"epoch {done['epoch']}/{n_epochs}: loss {done['loss']:.4f}{parts}{valid}, margin {done['margin']:.3f}, "
-            f"{bias}rate {done['lr']:.2e}, gradient {done['grad_norm']:.3g}, {done['samples_per_s']:.0f} samples/s, "
+            f"{bias}rate {done['lr']:.2e}, {gradient}, {done['samples_per_s']:.0f} samples/s, "
             f"{100 * done['waited_share']:.0f}% of the time waiting for data{memory}")

@@ -49,6 +49,7 @@ class Stepper:
     def step(self, step: Step, batch: Tensor | WaveBatch, spk: Tensor) -> dict[str, float]:
         """Means over the whole batch of loss and its parts, and the norm of the network's gradient, by name.
 
+        A step that float16's scaler leaves out has no such norm.
         batch: this process's features (B, T, F), or what `frontend` takes; spk (B,). Raises UserError, naming step and
         utterances, when loss or gradient are not finite; nothing is updated then.
         """
@@ -68,13 +69,16 @@ class Stepper:
         self._check(step, plain)
         self.scaler.step(self._optimizer)
         self.scaler.update()
+        if not math.isfinite(plain["grad_norm"]):      # nothing for a mean
+            del plain["grad_norm"]
         return plain
 
     def _check(self, step: Step, numbers: dict[str, float]) -> None:
-        """Raise UserError when loss or gradient are not finite. A gradient scaled for float16 may overflow: the scaler
-        leaves that step out, and scales less."""
-        good = math.isfinite(numbers["loss"]) and (self.scaler.is_enabled() or math.isfinite(numbers["grad_norm"]))
-        if not good:
+        """Raise UserError when loss or gradient are not finite. A gradient scaled up for float16 may overflow: the
+        scaler leaves that step out, and scales less; but one that is not scaled up any more is not finite itself."""
+        fine = all(map(math.isfinite, numbers.values()))
+        may_be_scale = math.isfinite(numbers["loss"]) and self.scaler.is_enabled() and self.scaler.get_scale() > 1
+        if not fine and not may_be_scale:
             what = _what_is_not_finite(step, numbers, self._world)
             raise UserError(f"epoch {step.epoch + 1}, batch {step.batch + 1}: {what} (rate {step.rate:.3g}); last.pt, "
                             "where there is one, is from before it")
