@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from pyspk.model import FINAL, build_net, load_model, load_torch
 from pyspk.nets.pooling import StatisticsPooling
 from pyspk.tables.archive import ArchiveWriter
 from pyspk.training import loop
+from pyspk.training.checkpoint import Checkpoints
 from pyspk.training.config import TrainConfig, load_config, to_toml
 from pyspk.training.schedule import Schedule
 from pyspk.training.split import split_speakers
@@ -51,6 +53,13 @@ def test_it_ends_when_the_validation_eer_falls_no_more(data, tmp_path, monkeypat
     assert [path.name for path in (tmp_path / "epochs").iterdir()] == ["0002.pt"]
     best = load_torch(tmp_path / "epochs" / "0002.pt")["weights"]
     assert all(torch.equal(value, best[name]) for name, value in load_torch(tmp_path / FINAL)["weights"].items())
+
+
+def test_saving_is_no_waiting_for_data(data, tmp_path, monkeypatch):
+    save = Checkpoints.save
+    monkeypatch.setattr(Checkpoints, "save", lambda *args: (time.sleep(0.5), save(*args)))
+    train(replace(SMALL, n_epochs=1, checkpoint_minutes=1e-9), data, tmp_path)
+    assert json.loads((tmp_path / "log" / "train.jsonl").read_text())["waited_share"] < 0.4
 
 
 def test_reports_for_tensorboard(data, tmp_path):

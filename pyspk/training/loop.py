@@ -141,14 +141,13 @@ class Trainer:
             self._set_schedule(schedule, batches)
             numbers = self.stepper.step(Step(progress.epoch, progress.batch, batches.names(progress.batch)), *batch)
             progress.batch += 1
-            now = time.perf_counter()
-            count(progress.sums, numbers, config.batch_size, now - asked, waited)
-            asked = now
+            count(progress.sums, numbers, config.batch_size, time.perf_counter() - asked, waited)
             overdue = time.monotonic() - self._saved_at > 60 * config.checkpoint_minutes
             if self.world.any(stop.signal is not None or overdue) or progress.batch == len(batches):
                 self._save()
                 if self.world.any(stop.signal is not None):
                     stop.leave()
+            asked = time.perf_counter()      # after saving, which is no waiting for data
         self._set_schedule(schedule, batches)      # what the report says, where an epoch was over when the run went on
 
     def _end_epoch(self) -> None:
