@@ -1,5 +1,6 @@
 """Training stopped at any moment, in any way, and started again ends with the weights of a run never stopped."""
 
+import fcntl
 import json
 import logging
 import multiprocessing
@@ -8,6 +9,7 @@ import random
 import re
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -111,6 +113,28 @@ def test_a_signal_to_the_whole_group_reaches_the_readers_of_data_too(data, tmp_p
     assert run.returncode == (130 if number == signal.SIGINT else 99), said
     assert "the same command goes on from here" in said and "Traceback" not in said
     assert (tmp_path / "cut" / "last.pt").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part in it is Linux's")
+def test_readers_of_data_end_with_a_training_that_is_killed(data, tmp_path):
+    (tmp_path / "a.toml").write_text(to_toml(replace(CONFIG, samples_per_epoch=10**6, n_workers=2,
+                                                     checkpoint_minutes=1e-9)))
+    command = ["train.py", "--config", tmp_path / "a.toml", "--device", "cpu", data.path, tmp_path / "cut"]
+    run = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)
+    while not (tmp_path / "cut" / "last.pt").exists():      # in the middle of an epoch
+        assert run.poll() is None
+        time.sleep(0.01)
+    run.kill()
+    run.wait()
+    with (tmp_path / "cut" / ".made" / ".final.pt.lock").open() as lock:      # the next run waits 3 s for it
+        give_up = time.monotonic() + 2
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                assert time.monotonic() < give_up
+                time.sleep(0.05)
 
 
 def test_a_reader_of_data_that_dies_is_said(data, tmp_path, monkeypatch):

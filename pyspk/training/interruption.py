@@ -1,6 +1,10 @@
 """Signals that end a run, heeded between two batches: the run saves where it is, and leaves."""
 
+import ctypes
+import multiprocessing
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,6 +12,7 @@ from pyspk.errors import StartAgainError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)      # Ctrl-C; a scheduler's, before a time limit
 _GRACE_S = 30
+_PR_SET_PDEATHSIG = 1      # linux/prctl.h
 
 
 class Interruption:
@@ -46,8 +51,14 @@ def interruption() -> Iterator[Interruption]:
 def outlast_signals(_worker: int) -> None:
     """For processes that read data: what comes to the whole group is the training process's to heed.
 
-    After a SIGTERM, by which Python also ends them when the training process fails, they live for so long at most.
+    After a SIGTERM, by which Python also ends them when the training process fails, they live for so long at most. With
+    a training process that is killed they go at once: they share its hold on EXP_DIR (tables.records), for which the
+    next run does not wait as long as PyTorch lets them live.
     """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != multiprocessing.parent_process().pid:      # it was killed in between
+            os.kill(os.getpid(), signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))
