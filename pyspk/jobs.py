@@ -140,6 +140,13 @@ def last_lines(log: Path, limit: int = 10) -> list[str]:
     return [line for line in _tail(log, 8192).splitlines() if not runners_own.fullmatch(line)][-limit:]
 
 
+def exit_code(log: Path) -> int | None:
+    """With which code a job ended, as its runner wrote below `log`; None when it did not."""
+    ends = re.findall(r"^# (?:Ended \(code (\d+)\)|Finished at .* with status (\d+)$)",
+                      _tail(log, 1024) if log.exists() else "", re.MULTILINE)
+    return int("".join(ends[-1])) if ends else None
+
+
 def signal_name(code: int) -> str:
     """The signal that an exit code above 128 stands for, e.g. SIGKILL for 137; "" for other codes."""
     try:
@@ -309,8 +316,7 @@ def find_program(command: list[str]) -> list[str]:
 
 def _ended_well(log: Path) -> bool:
     """Whether the runner wrote below `log` that the job ended with code 0."""
-    return log.exists() and re.search(r"^# (Ended \(code 0\)|Finished at .* with status 0$)",
-                                      _tail(log, 1024), re.MULTILINE) is not None
+    return exit_code(log) == 0
 
 
 def _tail(log: Path, n_bytes: int) -> str:

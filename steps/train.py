@@ -11,9 +11,10 @@ import click
 
 from pyspk.console import audio_options, follow, run
 from pyspk.datadir import DataDir
-from pyspk.errors import UserError
-from pyspk.jobs import JOB, find_program, run_array
+from pyspk.errors import START_AGAIN, StartAgainError, UserError
+from pyspk.jobs import JOB, exit_code, find_program, run_array
 from pyspk.tables.records import State, begin
+from pyspk.training.interruption import leaving_at_once
 
 log = logging.getLogger("pyspk")
 
@@ -41,6 +42,7 @@ log = logging.getLogger("pyspk")
 @click.option("--overwrite", is_flag=True, help="start anew what was trained on other data or with other settings")
 @click.argument("train_data", type=Path)
 @click.argument("exp_dir", type=Path)
+@leaving_at_once()      # until training saves first, and after its last epoch
 def main(config, overrides, init_model, reset_classifier, fbank_config, augment_config, augment_root, resample, channel,
          frontend, cmd, begun, device, num_gpus, overwrite, train_data, exp_dir):
     """Train on TRAIN_DATA (feats.scp, utt2spk, and vad.scp if it is there) and write EXP_DIR/final.pt.
@@ -109,8 +111,13 @@ def start_with(init_model, reset_classifier, net_settings):
 
 def through_runner(cmd, again, log_path):
     """Have the runner `cmd` start this step as a job, and show its epochs."""
-    with follow(log_path, ": epoch "):
-        return run_array(cmd.split(), 1, log_path, again, JOB)
+    try:
+        with follow(log_path, ": epoch "):
+            return run_array(cmd.split(), 1, log_path, again, JOB)
+    except UserError:
+        if exit_code(log_path) == START_AGAIN:
+            raise StartAgainError(f"the job was asked to end ({log_path})") from None
+        raise
 
 
 def from_features(data):

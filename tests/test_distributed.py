@@ -198,6 +198,20 @@ def test_a_signal_reaches_every_process_and_the_exit_code_comes_back(tmp_path, n
     assert signal.getsignal(number) is before
 
 
+NONE_HEEDS_IT = """
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+if os.environ["RANK"] == "0":
+    os.kill(os.getppid(), int(sys.argv[1]))
+time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 99), (signal.SIGUSR1, 99)])
+def test_a_signal_to_processes_that_have_just_begun_is_no_failure(number, code, caplog):
+    assert launch(2, CPU, python(NONE_HEEDS_IT, int(number)), grace_s=20) == code and not caplog.messages
+
+
 LAUNCHER = """
 import sys, torch
 from pyspk.training.launch import launch

@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import signal
 import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -64,6 +66,43 @@ def test_a_run_goes_on_with_another_number_of_processes(train, data, tmp_path):
     goes_on = [json.loads(line) for line in (tmp_path / "cut" / "log" / "train.jsonl").open()]
     for one, other, like_one in zip(alone, goes_on, LIKE_ONE, strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=like_one)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_before_the_first_batch_asks_to_be_started_again(data, tmp_path, number):
+    os.mkfifo(tmp_path / "a.toml")                             # whose reading takes as long as this test wants
+    command = ["train.py", "--config", tmp_path / "a.toml", "--device", "cpu", data.path, tmp_path / "x"]
+    run = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+    with (tmp_path / "a.toml").open("w"):                      # opens when the other end is
+        run.send_signal(number)
+        said = run.communicate(timeout=60)[1]
+    assert run.returncode == 99 and f"{number.name} came; the same command goes on from here" in said, said
+
+
+TIME_LIMIT = f"""#!{sys.executable}
+# A runner, in the call form of run.pl, that sends its job SIGUSR1 after the first epoch, as a scheduler may.
+import pathlib, signal, subprocess, sys, time
+log = pathlib.Path(sys.argv[2])
+log.parent.mkdir(parents=True, exist_ok=True)
+with log.open("w") as out:
+    job = subprocess.Popen(sys.argv[3:], stdout=out, stderr=out)
+    while ": epoch 1/" not in log.read_text():
+        time.sleep(0.05)
+    job.send_signal(signal.SIGUSR1)
+    code = job.wait()
+    out.write("# Ended (code %d) at last\\n" % code)
+sys.exit(1)
+"""
+
+
+def test_a_job_that_is_asked_to_end_asks_to_be_started_again(step, data, tmp_path):
+    (tmp_path / "limit.py").write_text(TIME_LIMIT)
+    (tmp_path / "limit.py").chmod(0o755)
+    (tmp_path / "a.toml").write_text(to_toml(replace(SMALL, n_epochs=500)))
+    said = step("train.py", "--config", tmp_path / "a.toml", "--device", "cpu", "--cmd", tmp_path / "limit.py",
+                data.path, tmp_path / "x", code=99)
+    assert f"the job was asked to end ({tmp_path / 'x'}/log/train.log); the same command goes on from here" in said
+    assert (tmp_path / "x" / "last.pt").exists()
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(train):

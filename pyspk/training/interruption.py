@@ -48,6 +48,20 @@ def interruption() -> Iterator[Interruption]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def leaving_at_once() -> Iterator[None]:
+    """Within the block SIGTERM and SIGUSR1 raise StartAgainError where they come: for when there is nothing to save."""
+    def leave(number: int, _frame) -> None:
+        raise StartAgainError(f"{signal.Signals(number).name} came")
+
+    before = {number: signal.signal(number, leave) for number in _SIGNALS if number != signal.SIGINT}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def outlast_signals(_worker: int) -> None:
     """For processes that read data: what comes to the whole group is the training process's to heed.
 

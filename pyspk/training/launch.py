@@ -25,8 +25,8 @@ def launch(n_processes: int, device: torch.device, command: Sequence[str], grace
 
     It is 0 when each ends with 0, else that of the first that did not, 128 + N for one that signal N ended. The others
     then get SIGTERM, unless it was interrupted, as they will be, and SIGKILL after grace_s. SIGINT, SIGTERM and SIGUSR1
-    that come here reach all. When this process is killed itself, a step among its processes gets SIGTERM
-    (console.end_with_recipe).
+    that come here reach all; one that they end, since it had not got as far as heeding them, counts as if it had. When
+    this process is killed itself, a step among its processes gets SIGTERM (console.end_with_recipe).
 
     torchrun does the same on several machines, but SIGUSR1 ends it alone, and its exit code is always 1.
 
@@ -75,12 +75,15 @@ def _noted_signals() -> Iterator[list[int]]:
 def _wait(processes: list[subprocess.Popen], arrived: list[int], grace_s: float) -> int:
     """The exit code of `processes`, when none is left."""
     failed, kill_at = None, float("inf")
+    passed_on: set[int] = set()
     while True:
         running = [process for process in processes if process.poll() is None]
         while arrived:
-            _send(running, arrived.pop(0))
+            passed_on.add(number := arrived.pop(0))
+            _send(running, number)
         if failed is None and (failed := _failed(processes)):
-            if failed.returncode not in (INTERRUPTED, START_AGAIN):
+            code = _as_if_heeded(failed.returncode, passed_on)
+            if code not in (INTERRUPTED, START_AGAIN):
                 log.error("process %d of %d %s", processes.index(failed) + 1, len(processes), _fate(failed.returncode))
                 _send(running, signal.SIGTERM)
             kill_at = time.monotonic() + grace_s
@@ -91,7 +94,14 @@ def _wait(processes: list[subprocess.Popen], arrived: list[int], grace_s: float)
         time.sleep(_LOOK_EVERY_S)
     if failed is None:
         return 0
-    return failed.returncode if failed.returncode > 0 else 128 - failed.returncode
+    return code if code > 0 else 128 - code
+
+
+def _as_if_heeded(code: int, passed_on: set[int]) -> int:
+    """The exit code of a process that one of the signals passed_on ended, had it been able to heed it; else `code`."""
+    if -code not in passed_on:
+        return code
+    return INTERRUPTED if -code == signal.SIGINT else START_AGAIN
 
 
 def _send(processes: list[subprocess.Popen], number: int) -> None:
