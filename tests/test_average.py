@@ -3,7 +3,7 @@
 import torch
 
 from pyspk.model import build_net, load_torch
-from pyspk.training.average import keep_epoch, mean_weights, wanted_epochs
+from pyspk.training.average import epochs_to_keep, keep_epoch, mean_weights, wanted_epochs
 
 EERS = [0.30, 0.10, 0.20, 0.10, 0.15]
 HISTORY = [{"epoch": i, "valid_eer": value} for i, value in enumerate(EERS, start=1)]
@@ -15,6 +15,14 @@ def test_the_last_or_the_best_epochs():
     assert wanted_epochs(HISTORY[:1], 3, "last") == [1]
     assert wanted_epochs(HISTORY, 1, "best") == [4]                # of equals the later
     assert wanted_epochs(HISTORY, 3, "best") == [2, 4, 5]
+
+
+def test_what_may_count_after_going_back_is_kept():
+    assert epochs_to_keep(HISTORY[:1], 1, "best", 2) == [1]
+    assert epochs_to_keep(HISTORY[:2], 1, "best", 0) == [2]
+    assert epochs_to_keep(HISTORY[:2], 1, "best", 1) == [1, 2]         # should the EER of 2 come out higher
+    assert epochs_to_keep(HISTORY, 1, "best", 2) == [2, 4]
+    assert epochs_to_keep(HISTORY, 2, "last", 1) == [3, 4, 5]
 
 
 def test_only_the_epochs_that_may_count_are_kept_and_their_mean_is_right(tmp_path):

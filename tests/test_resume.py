@@ -14,11 +14,12 @@ import time
 from dataclasses import replace
 
 import pytest
+import torch
 from conftest import environment
 from test_training import SMALL
 
 from pyspk.errors import StartAgainError, UserError
-from pyspk.model import FINAL
+from pyspk.model import FINAL, load_torch
 from pyspk.training import loop
 from pyspk.training.config import to_toml
 from pyspk.training.steps import Stepper
@@ -183,6 +184,25 @@ def test_data_that_shrank_is_refused(data, tmp_path):
         table.write_text("".join(table.read_text().splitlines(keepends=True)[1:]))
     with pytest.raises(UserError, match=r"last\.pt: the training data had 36 utterances then, and 35 now; restore"):
         loop.train(CONFIG, type(data)(data.path), tmp_path / "a", World())
+
+
+def test_the_best_epoch_is_there_when_going_on_an_eer_comes_out_otherwise(data, tmp_path, monkeypatch):
+    eers = iter([0.3, 0.2, 0.31, 0.4])                            # epochs 1, 2 and, as a GPU may have it, 2 anew, 3
+    monkeypatch.setattr(loop, "validation_eer", lambda *_: next(eers))
+
+    def kill(n):
+        if n == 10:
+            raise Killed
+
+    config = replace(CONFIG, average_epochs=1, average_of="best")
+    with monkeypatch.context() as patch:
+        before_step(patch, kill)
+        with pytest.raises(Killed):
+            train(data, tmp_path / "cut", config)
+    train(data, tmp_path / "cut", config)
+    best = load_torch(tmp_path / "cut" / "epochs" / "0001.pt")["weights"]
+    final = load_torch(tmp_path / "cut" / FINAL)["weights"]
+    assert all(torch.equal(final[name], value) for name, value in best.items())
 
 
 def test_a_mean_whose_part_is_gone_is_an_error(data, tmp_path):

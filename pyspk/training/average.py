@@ -22,6 +22,16 @@ def wanted_epochs(history: Sequence[dict], n_average: int, average_of: str) -> l
     return sorted(epochs[-n_average:])
 
 
+def epochs_to_keep(history: Sequence[dict], n_average: int, average_of: str, n_back: int) -> list[int]:
+    """The epochs that final.pt may be the mean of when the run goes on from up to n_back epochs ago.
+
+    From there the validation EERs, and so the best epochs, come out to the last digit the same on a CPU, but not on a
+    GPU or with another number of processes.
+    """
+    histories = (history[:max(1, len(history) - back)] for back in range(n_back + 1))
+    return sorted({epoch for one in histories for epoch in wanted_epochs(one, n_average, average_of)})
+
+
 def keep_epoch(folder: Path, epoch: int, wanted: Sequence[int], settings: dict, net: nn.Module) -> None:
     """Write folder/epochs/EPOCH.pt if `epoch` is wanted, and remove those that are no more."""
     if epoch in wanted:

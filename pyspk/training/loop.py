@@ -21,7 +21,7 @@ from pyspk.losses import LOSSES, SphereSpeaker
 from pyspk.model import FINAL, build_net, save_model, start_from
 from pyspk.nets.normalisation import with_statistics_of_all
 from pyspk.tables.text import write_lines, write_table
-from pyspk.training.average import keep_epoch, mean_weights, wanted_epochs
+from pyspk.training.average import epochs_to_keep, keep_epoch, mean_weights, wanted_epochs
 from pyspk.training.checkpoint import Checkpoints, Progress, classifier_of
 from pyspk.training.config import TrainConfig, to_toml
 from pyspk.training.interruption import Interruption, interruption, outlast_signals
@@ -164,7 +164,8 @@ class Trainer:
             for name, value in done.items() if self._events else ():
                 if value is not None:
                     self._events.add_scalar(name, value, progress.epoch)
-            wanted = wanted_epochs(progress.history, config.average_epochs, config.average_of)
+            # The last checkpoint does not know of this epoch's EER, nor the one before it of the last one's.
+            wanted = epochs_to_keep(progress.history, config.average_epochs, config.average_of, config.keep_checkpoints)
             keep_epoch(self.folder, progress.epoch, wanted, self.net_settings, self.net)
 
     def _set_schedule(self, schedule: Schedule, batches: ChunkBatches) -> None:
