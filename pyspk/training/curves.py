@@ -27,7 +27,11 @@ def read_reports(folder: str | Path) -> list[dict]:
         try:
             reports.append(json.loads(line))
         except ValueError:
-            raise UserError(f"{path}:{number}: not a JSON object; train again, or remove the line") from None
+            reports.append(None)
+        if not isinstance(reports[-1], dict):
+            raise UserError(f"{path}:{number}: not a JSON object; train again, or remove the line")
+    if not reports:
+        raise UserError(f"{path}: empty; training (stage 3) writes a line after each epoch")
     return reports
 
 
