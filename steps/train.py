@@ -53,11 +53,7 @@ def main(config, overrides, init_model, reset_classifier, fbank_config, augment_
     from pyspk.training.config import load_config
     from pyspk.world import joined, started_as_one_of_several
 
-    if augment_config and not fbank_config:
-        raise UserError("--augment-config needs --fbank-config: features that are made already are not augmented; "
-                        "augment_data_dir.py makes copies to train on")
-    if frontend == "device" and not fbank_config:
-        raise UserError("--frontend device needs --fbank-config: features that are made already come from feats.scp")
+    refuse_idle_options(init_model, reset_classifier, fbank_config, augment_config, resample, channel, frontend)
     settings, data = load_config(config, overrides), DataDir(train_data)
     if fbank_config:
         reader, more_settings, inputs = from_recordings(data, fbank_config, augment_config, augment_root, resample,
@@ -77,7 +73,8 @@ def main(config, overrides, init_model, reset_classifier, fbank_config, augment_
 
     def is_current():      # old files may go: what can be found wrong beforehand has been
         parts = [*exp_dir.glob("last*.pt"), *exp_dir.glob("epochs/*.pt")]
-        state = begin(exp_dir / "final.pt", settings.that_matter() | more_settings, inputs, overwrite, parts)
+        curves = [*exp_dir.glob("log/train.jsonl"), *exp_dir.glob("log/events.out.tfevents.*")]
+        state = begin(exp_dir / "final.pt", settings.that_matter() | more_settings, inputs, overwrite, parts, curves)
         if state is State.CURRENT:
             log.info("%s is current", exp_dir / "final.pt")
         return state is State.CURRENT
@@ -98,6 +95,20 @@ def main(config, overrides, init_model, reset_classifier, fbank_config, augment_
                   Frontend(more_settings["fbank"]) if frontend == "device" else None)
             log.info("wrote the network to %s", exp_dir / "final.pt")
     return None
+
+
+def refuse_idle_options(init_model, reset_classifier, fbank_config, augment_config, resample, channel, frontend):
+    """Raise UserError for options that do nothing without another one."""
+    if reset_classifier and not init_model:
+        raise UserError("--reset-classifier needs --init-model: without it all weights are new")
+    if (resample or channel) and not fbank_config:
+        raise UserError("--resample and --channel need --fbank-config: features that are made already are not made of "
+                        "the recordings again")
+    if augment_config and not fbank_config:
+        raise UserError("--augment-config needs --fbank-config: features that are made already are not augmented; "
+                        "augment_data_dir.py makes copies to train on")
+    if frontend == "device" and not fbank_config:
+        raise UserError("--frontend device needs --fbank-config: features that are made already come from feats.scp")
 
 
 def start_with(init_model, reset_classifier, net_settings):

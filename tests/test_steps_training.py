@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -128,6 +129,21 @@ def test_fine_tuning_begins_with_network_and_speakers_of_the_first_run(train, da
     first, tuned = (load_torch(tmp_path / name / "last.pt")["loss"]["weight"] for name in ("first", "tuned"))
     torch.testing.assert_close(tuned, first, rtol=0, atol=1e-3)
     assert reports[0]["margin"] == SMALL.m
+
+
+@pytest.mark.parametrize("idle", [["--reset-classifier"], ["--resample", "true"], ["--channel", "0"]])
+def test_an_option_that_would_do_nothing_is_refused(train, idle):
+    needed = "init-model" if idle == ["--reset-classifier"] else "fbank-config"
+    assert re.search(f"{idle[0]} .*needs? --{needed}", train("x", *idle, code=1)[0])
+
+
+def test_a_run_made_anew_leaves_no_curves_of_the_old_one(train, tmp_path):
+    train("x", "--set", "n_epochs=1")
+    (tmp_path / "x" / "log" / "events.out.tfevents.1.host.2.0").touch()
+    assert "n_epochs was 1, is 2" in train("x", "--set", "n_epochs=2", code=1)[0]
+    said, reports = train("x", "--set", "batch_size=7", "--overwrite", "--num-gpus", 2, code=1)      # begins and fails
+    assert "batch_size = 7: it must be a multiple of 2" in said and not reports
+    assert [path.name for path in (tmp_path / "x" / "log").iterdir()] == []
 
 
 def test_speakers_that_are_new_need_new_weights(train, data, tmp_path):
