@@ -96,12 +96,12 @@ def feature_options(command: Callable) -> Callable:
 
 
 def end_with_recipe() -> None:
-    """Have the kernel end this process when the run.sh that started it dies, be it by kill -9.
+    """Have the kernel end this process, by SIGTERM, when the run.sh that started it dies, be it by kill -9.
 
     Otherwise the step would go on unseen and meet its successor, the same command started again, over one file.
-    Only for direct children of a recipe, which says its number in PYSPK_RECIPE_PID.
+    Only for direct children of a recipe, which says its number in PYSPK_RECIPE_PID, and of torchrun.
     """
-    recipe = os.environ.get("PYSPK_RECIPE_PID")
+    recipe = str(os.getppid()) if "TORCHELASTIC_RUN_ID" in os.environ else os.environ.get("PYSPK_RECIPE_PID")
     if sys.platform != "linux" or recipe != str(os.getppid()):
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -198,10 +199,30 @@ class NoSlope(torch.autograd.Function):
         return slope * math.nan
 
 
+TORCHRUN = ["python3", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+            ROOT / "steps" / "train.py", "--device", "cpu", "--config"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part in it is Linux's")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGUSR1])
+def test_processes_of_a_torchrun_that_is_gone_save_and_end(data, tmp_path, number):
+    (tmp_path / "a.toml").write_text(to_toml(replace(SMALL, n_epochs=2000)))
+    with (tmp_path / "said").open("w") as said:
+        run = subprocess.Popen([*TORCHRUN, tmp_path / "a.toml", data.path, tmp_path / "t"], env=environment(),
+                               stderr=said)
+    while "epoch 1/" not in (tmp_path / "said").read_text():
+        assert run.poll() is None
+        time.sleep(0.05)
+    run.send_signal(number)
+    assert run.wait() == -number
+    give_up = time.monotonic() + 60
+    while "SIGTERM came; the same command goes on from here" not in (tmp_path / "said").read_text():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
 def test_torchrun_starts_it_too(data, tmp_path):
     (tmp_path / "a.toml").write_text(to_toml(SMALL))
-    torchrun = ["python3", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    script = [ROOT / "steps" / "train.py", "--config", tmp_path / "a.toml", "--device", "cpu"]
-    done = subprocess.run([*torchrun, *script, data.path, tmp_path / "t"], env=environment(), capture_output=True,
-                          text=True)
+    done = subprocess.run([*TORCHRUN, tmp_path / "a.toml", data.path, tmp_path / "t"], env=environment(),
+                          capture_output=True, text=True)
     assert done.returncode == 0 and (tmp_path / "t" / "final.pt").exists(), done.stderr
