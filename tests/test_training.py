@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 
 from pyspk.chunks import FeatureReader
 from pyspk.datadir import DataDir
@@ -262,6 +263,18 @@ def test_settings_come_from_file_and_command_line_and_read_back(tmp_path):
 def test_a_wrong_setting_is_named_with_what_is_valid(override, said):
     with pytest.raises(UserError, match=said):
         load_config(None, [override])
+
+
+def test_the_recipes_settings_are_valid_and_fine_tuning_has_the_network_that_it_begins_with():
+    confs = {path.name: load_config(path) for path in ROOT.glob("egs/*/conf/*.toml") if path.name != "augment.toml"}
+    assert {"resnet34p.toml", "resnet34p_24gb.toml", "large_margin.toml"} <= confs.keys()
+    for config in confs.values():
+        LOSSES[config.loss](4, 3, **config.loss_settings())
+        with torch.device("meta"):
+            build_net(config.net_settings(feat_dim=80))
+    first, tuned = confs["resnet34p.toml"], confs["large_margin.toml"]
+    assert tuned.net_settings(80) == first.net_settings(80) and tuned.loss == first.loss
+    assert tuned.chunk_frames > first.chunk_frames and tuned.m > first.m and not tuned.speed_copies
 
 
 def test_a_file_that_is_not_toml_is_named(tmp_path):
