@@ -102,11 +102,20 @@ def end_with_recipe() -> None:
     Only for direct children of a recipe, which says its number in PYSPK_RECIPE_PID, and of torchrun.
     """
     recipe = str(os.getppid()) if "TORCHELASTIC_RUN_ID" in os.environ else os.environ.get("PYSPK_RECIPE_PID")
-    if sys.platform != "linux" or recipe != str(os.getppid()):
+    if recipe == str(os.getppid()):
+        end_with(int(recipe), signal.SIGTERM)
+
+
+def end_with(parent: int, number: int) -> None:
+    """Have the kernel (Linux alone does this) send signal `number` to this process when process `parent` dies.
+
+    parent: the process that started this one; it may be gone already.
+    """
+    if sys.platform != "linux":
         return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if recipe != str(os.getppid()):      # it died in between
-        sys.exit(1)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:      # it died in between
+        os.kill(os.getpid(), number)
 
 
 @contextmanager

@@ -1,18 +1,15 @@
 """Signals that end a run, heeded between two batches: the run saves where it is, and leaves."""
 
-import ctypes
 import multiprocessing
-import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pyspk.console import end_with
 from pyspk.errors import StartAgainError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)      # Ctrl-C; a scheduler's, before a time limit
 _GRACE_S = 30
-_PR_SET_PDEATHSIG = 1      # linux/prctl.h
 
 
 class Interruption:
@@ -69,10 +66,7 @@ def outlast_signals(_worker: int) -> None:
     a training process that is killed they go at once: they share its hold on EXP_DIR (tables.records), for which the
     next run does not wait as long as PyTorch lets them live.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != multiprocessing.parent_process().pid:      # it was killed in between
-            os.kill(os.getpid(), signal.SIGKILL)
+    end_with(multiprocessing.parent_process().pid, signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))
