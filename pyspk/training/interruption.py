@@ -2,13 +2,14 @@
 
 import multiprocessing
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from pyspk.console import end_with
 from pyspk.errors import StartAgainError
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)      # Ctrl-C; a scheduler's, before a time limit
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)      # Ctrl-C; a scheduler's, before a time limit
 _GRACE_S = 30
 
 
@@ -31,18 +32,23 @@ class Interruption:
 
 
 @contextmanager
+def handling(numbers: Iterable[int], handler: Callable) -> Iterator[None]:
+    """Within the block handler(number, frame) is called for these signals. In the main thread only."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)
+
+
+@contextmanager
 def interruption() -> Iterator[Interruption]:
     """Within the block signals are noted instead of ending the process; in another thread than the main one none is."""
     noted = Interruption()
-    try:
-        before = {number: signal.signal(number, noted._note) for number in _SIGNALS}
-    except ValueError:                                 # Python lets the main thread alone do this
-        before = {}
-    try:
+    in_main = threading.current_thread() is threading.main_thread()      # Python lets no other do this
+    with handling(SIGNALS if in_main else (), noted._note):
         yield noted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -51,12 +57,8 @@ def leaving_at_once() -> Iterator[None]:
     def leave(number: int, _frame) -> None:
         raise StartAgainError(f"{signal.Signals(number).name} came")
 
-    before = {number: signal.signal(number, leave) for number in _SIGNALS if number != signal.SIGINT}
-    try:
+    with handling((signal.SIGTERM, signal.SIGUSR1), leave):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def outlast_signals(_worker: int) -> None:

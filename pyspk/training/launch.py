@@ -5,18 +5,17 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
 
 from pyspk.errors import INTERRUPTED, START_AGAIN
+from pyspk.training.interruption import SIGNALS, handling
 from pyspk.world import check_gpus
 
 log = logging.getLogger("pyspk")
 _HERE = "127.0.0.1"
-_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _LOOK_EVERY_S = 0.1
 
 
@@ -37,7 +36,8 @@ def launch(n_processes: int, device: torch.device, command: Sequence[str], grace
     # The meeting point is held here from the beginning: a free port looked up for later may be taken by then.
     meeting_point = dist.TCPStore(_HERE, 0, n_processes, is_master=True, wait_for_workers=False)
     processes: list[subprocess.Popen] = []
-    with _noted_signals() as arrived:
+    arrived: list[int] = []
+    with handling(SIGNALS, lambda number, _: arrived.append(number)):
         try:
             for rank in range(n_processes):
                 environment = _environment(rank, n_processes, meeting_point.port)
@@ -58,18 +58,6 @@ def _environment(rank: int, n_processes: int, port: int) -> dict[str, str]:
             "MASTER_ADDR": _HERE, "MASTER_PORT": str(port),
             "TORCHELASTIC_USE_AGENT_STORE": "True",            # rank 0 need not open the port: it is open
             "PYSPK_RECIPE_PID": str(os.getpid())}
-
-
-@contextmanager
-def _noted_signals() -> Iterator[list[int]]:
-    """The signals that arrive during the block, in place of what they usually do."""
-    arrived: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in _PASSED_ON}
-    try:
-        yield arrived
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _wait(processes: list[subprocess.Popen], arrived: list[int], grace_s: float) -> int:
