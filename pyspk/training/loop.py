@@ -79,7 +79,7 @@ class Trainer:
         self.loss = _loss(config, len(split.spk2id), world)
         if start:
             self._start_from(start, net)
-        net = net.to(world.device, memory_format=torch.channels_last)      # what convolutions are faster in
+        net = net.to(world.device, memory_format=torch.channels_last)      # the layout for convolutions
         self.net = with_statistics_of_all(net, world)
         self.optimizer = make_optimizer(self.net, self.loss.to(world.device), config)
         self.stepper = Stepper(self.net, self.loss, self.optimizer, world, frontend and frontend.to(world.device),

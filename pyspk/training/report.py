@@ -21,7 +21,7 @@ def report(epoch: int, sums: dict[str, float], now: dict[str, float], device: to
 
     The gradient's norm is a mean over the steps that were taken, None without any, and `left_out` counts the others.
     """
-    left_out = int(sums.get("left_out", 0))      # a checkpoint of an older version counts none
+    left_out = int(sums["left_out"])
     done = {"epoch": epoch, **{name: sums[name] / sums["steps"] for name in _MEANS if name in sums},
             "grad_norm": sums["grad_norm"] / (sums["steps"] - left_out) if "grad_norm" in sums else None,
             "left_out": left_out, **now,

@@ -1,4 +1,4 @@
-"""One step: forward, backward, update; checked, and measured without waiting for the device."""
+"""One step: forward, backward, update; checked before anything is updated, and measured."""
 
 import math
 from dataclasses import dataclass
@@ -49,8 +49,8 @@ class Stepper:
     def step(self, step: Step, batch: Tensor | WaveBatch, spk: Tensor) -> dict[str, float]:
         """Means over the whole batch of loss and its parts, and the norm of the network's gradient, by name.
 
-        A step that float16's scaler leaves out has no such norm.
-        batch: this process's features (B, T, F), or what `frontend` takes; spk (B,). Raises UserError, naming step and
+        A step that float16's scaler leaves out has no such norm. batch: this process's features (B, T, F), or what
+        `frontend` takes; spk (B,). Raises UserError, naming step and
         utterances, when loss or gradient are not finite; nothing is updated then.
         """
         device = self._world.device
