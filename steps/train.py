@@ -55,6 +55,7 @@ def main(config, overrides, init_model, reset_classifier, fbank_config, augment_
 
     refuse_idle_options(init_model, reset_classifier, fbank_config, augment_config, resample, channel, frontend)
     settings, data = load_config(config, overrides), DataDir(train_data)
+    settings.check_shared_by(num_gpus)
     if fbank_config:
         reader, more_settings, inputs = from_recordings(data, fbank_config, augment_config, augment_root, resample,
                                                         channel)

@@ -107,9 +107,10 @@ def test_a_job_that_is_asked_to_end_asks_to_be_started_again(step, data, tmp_pat
     assert (tmp_path / "x" / "last.pt").exists()
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(train):
+def test_a_batch_that_cannot_be_shared_is_refused_before_anything_begins(train, tmp_path):
     said, _ = train("x", "--num-gpus", 3, code=1)
-    assert "batch_size = 8: it must be a multiple of 3" in said
+    assert said.splitlines()[-1].startswith("train.py: error: batch_size = 8: it must be a multiple of 3")
+    assert not (tmp_path / "x").exists()
 
 
 def test_only_the_process_with_bad_features_complains_of_them(train, data):
@@ -138,12 +139,13 @@ def test_an_option_that_would_do_nothing_is_refused(train, idle):
     assert re.search(f"{idle[0]} .*needs? --{needed}", train("x", *idle, code=1)[0])
 
 
-def test_a_run_made_anew_leaves_no_curves_of_the_old_one(train, tmp_path):
+def test_a_run_made_anew_leaves_no_curves_of_the_old_one(train, data, tmp_path):
     train("x", "--set", "n_epochs=1")
     (tmp_path / "x" / "log" / "events.out.tfevents.1.host.2.0").touch()
     assert "n_epochs was 1, is 2" in train("x", "--set", "n_epochs=2", code=1)[0]
-    said, reports = train("x", "--set", "batch_size=7", "--overwrite", "--num-gpus", 2, code=1)      # begins and fails
-    assert "batch_size = 7: it must be a multiple of 2" in said and not reports
+    (data.path / "f.ark").write_bytes((data.path / "f.ark").read_bytes()[:9000])
+    said, reports = train("x", "--set", "n_epochs=2", "--overwrite", code=1)      # begins and fails
+    assert "cut short" in said and not reports
     assert [path.name for path in (tmp_path / "x" / "log").iterdir()] == []
 
 

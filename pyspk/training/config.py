@@ -114,6 +114,11 @@ class TrainConfig:
         """The settings that the result depends on: a run that goes on must have the same."""
         return {key: value for key, value in asdict(self).items() if key not in _FREE}
 
+    def check_shared_by(self, n_processes: int) -> None:
+        """Raises UserError when n_processes cannot take equal parts of a batch."""
+        _require(self.batch_size % n_processes == 0, "batch_size", self.batch_size,
+                 f"a multiple of {n_processes}, the number of processes that share a batch")
+
     def net_settings(self, feat_dim: int) -> dict:
         """What model.build_net takes: the name, and those of the settings that this network has."""
         return {"net": self.net, "feat_dim": feat_dim, **self._arguments_of(NETS[self.net])}

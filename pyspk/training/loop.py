@@ -57,9 +57,7 @@ def train(config: TrainConfig, data: DataDir, folder: Path, world: World, start:
     """
     reader = reader or FeatureReader.from_data_dir(data)
     split = split_speakers(reader.utt2spk, config, data.path)
-    if config.batch_size % world.size:
-        raise UserError(f"batch_size = {config.batch_size}: it must be a multiple of {world.size}, the number of "
-                        "processes that share a batch")
+    config.check_shared_by(world.size)
     if world.is_first:
         write_lines(folder / "config.toml", to_toml(config).splitlines())
         write_table(folder / "spk2id", split.spk2id)
