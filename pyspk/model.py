@@ -1,7 +1,6 @@
 """A model folder: the network's weights with the settings that build it, saved and loaded."""
 
 import inspect
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -95,10 +94,8 @@ def _in_full(settings: dict) -> dict:
 
 def save_torch(path: Path, value: dict) -> None:
     """torch.save, atomically, and the same bytes for the same value whatever the file's name."""
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    with atomic_write(path, "wb") as file:
-        file.write(buffer.getbuffer())
+    with atomic_write(path, "wb") as file:      # given the name instead, torch would write it into the file
+        torch.save(value, file)
 
 
 def load_torch(path: Path) -> dict:
