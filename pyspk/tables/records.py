@@ -51,7 +51,7 @@ def begin(output: str | Path, settings: Mapping[str, object], inputs: Mapping[st
     if before != now and there and not overwrite:
         reason = difference(before, now) if before else "it was not made by this step"
         raise UserError(f"{there[0]} exists, but {reason}; --overwrite makes it anew, or choose another place")
-    _hold(output)
+    hold(output)
     if before == now:
         return State.BEGUN
     for path in (*there, *scraps):
@@ -60,6 +60,29 @@ def begin(output: str | Path, settings: Mapping[str, object], inputs: Mapping[st
         json.dump(now, file, indent=1, sort_keys=True)
         file.write("\n")
     return State.NEW
+
+
+_held: dict[Path, IO] = {}      # open for as long as this process lives: the kernel lets go of the locks when it ends
+
+
+def hold(output: Path) -> None:
+    """Let no other process make `output` until this one ends. Raises UserError when one does, after some patience."""
+    lock_path = output.absolute().parent / ".made" / f".{output.name}.lock"
+    if lock_path in _held:
+        return
+    lock_path.parent.mkdir(parents=True, exist_ok=True)
+    lock = lock_path.open("w")
+    patience = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _held[lock_path] = lock
+            return
+        except OSError:
+            if time.monotonic() > patience:
+                lock.close()
+                raise UserError(f"another run is making {output} at this moment; wait for it, or end it") from None
+            time.sleep(0.1)
 
 
 def fingerprint(path: str | Path) -> str:
@@ -99,28 +122,6 @@ def _archives(path: Path) -> list[Path]:
         return []
     places = (line.split(None, 1)[-1].rpartition(":") for line in read_text(path).splitlines() if line.strip())
     return [Path(ark) for ark in dict.fromkeys(ark for ark, _, offset in places if ark and offset[:1].isdigit())]
-
-
-_held: dict[Path, IO] = {}      # open for as long as this process lives: the kernel lets go of the locks when it ends
-
-
-def _hold(output: Path) -> None:
-    lock_path = output.absolute().parent / ".made" / f".{output.name}.lock"
-    if lock_path in _held:
-        return
-    lock_path.parent.mkdir(parents=True, exist_ok=True)
-    lock = lock_path.open("w")
-    patience = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _held[lock_path] = lock
-            return
-        except OSError:
-            if time.monotonic() > patience:
-                lock.close()
-                raise UserError(f"another run is making {output} at this moment; wait for it, or end it") from None
-            time.sleep(0.1)
 
 
 @lru_cache(maxsize=64)
