@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pyspk.console import end_with
 from pyspk.errors import StartAgainError
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)      # Ctrl-C; a scheduler's, before a time limit
+_ASK_TO_LEAVE = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)      # schedulers', before a time limit; a lost terminal
+SIGNALS = (signal.SIGINT, *_ASK_TO_LEAVE)                            # and Ctrl-C
 _GRACE_S = 30
 
 
@@ -33,8 +34,12 @@ class Interruption:
 
 @contextmanager
 def handling(numbers: Iterable[int], handler: Callable) -> Iterator[None]:
-    """Within the block handler(number, frame) is called for these signals. In the main thread only."""
-    before = {number: signal.signal(number, handler) for number in numbers}
+    """Within the block handler(number, frame) is called for these signals, but for those that nohup has ignored.
+
+    In the main thread only.
+    """
+    before = {number: signal.signal(number, handler) for number in numbers
+              if signal.getsignal(number) is not signal.SIG_IGN}
     try:
         yield
     finally:
@@ -53,11 +58,11 @@ def interruption() -> Iterator[Interruption]:
 
 @contextmanager
 def leaving_at_once() -> Iterator[None]:
-    """Within the block SIGTERM and SIGUSR1 raise StartAgainError where they come: for when there is nothing to save."""
+    """Within the block SIGTERM, SIGUSR1, SIGHUP raise StartAgainError where they come, with nothing to save."""
     def leave(number: int, _frame) -> None:
         raise StartAgainError(f"{signal.Signals(number).name} came")
 
-    with handling((signal.SIGTERM, signal.SIGUSR1), leave):
+    with handling(_ASK_TO_LEAVE, leave):
         yield
 
 
@@ -69,6 +74,6 @@ def outlast_signals(_worker: int) -> None:
     next run does not wait as long as PyTorch lets them live.
     """
     end_with(multiprocessing.parent_process().pid, signal.SIGKILL)
-    for number in (signal.SIGINT, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))
