@@ -4,8 +4,10 @@
 Both train the same network with the same loss on chunks of the same archives, taking turns; the median ratio of the
 turns counts. The plain loop is what a user would write: a Dataset of kaldiio.load_mat and a slice, nn.PReLU, and the
 loss as its formulas stand, with whole (B, N) matrices. Parts are timed one by one afterwards, waiting for the device.
+With --waves ours reads recordings and the device makes the features; there is no plain loop to that.
 
     PYTHONPATH=. tests/bench/train_throughput.py
+    PYTHONPATH=. tests/bench/train_throughput.py --waves
     PYTHONPATH=. tests/bench/train_throughput.py --precision bfloat16 --compile --batch-size 512 --n-workers 4   # GPU
 """
 
@@ -20,6 +22,7 @@ from pathlib import Path
 import click
 import kaldiio
 import numpy as np
+import soundfile
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -29,16 +32,20 @@ sys.path.insert(0, str(Path(__file__).parent))
 from losses import WholeMatrix
 
 from pyspk.chunks import ChunkBatches, FeatureReader
+from pyspk.datadir import DataDir
+from pyspk.frontend import Frontend, WaveBatches
 from pyspk.losses import SphereSpeaker
 from pyspk.model import choose_device
 from pyspk.nets import ResNet
 from pyspk.tables.archive import ArchiveWriter, read_scp
-from pyspk.training.config import PRECISIONS, TrainConfig
+from pyspk.training.config import TrainConfig
 from pyspk.training.loop import make_optimizer
 from pyspk.training.steps import Step, Stepper
+from pyspk.waves import WaveReader
 from pyspk.world import World
 
 UTT_FRAMES = 800
+N_WAVES, RATE_HZ = 100, 16000
 MATMUL = 4096        # (n, n) times (n, n), which tells what the device can do at its best
 
 
@@ -57,6 +64,27 @@ class Slices(Dataset):
         start = np.random.randint(len(feats) - self._chunk_frames + 1)
         chunk = feats[start:start + self._chunk_frames]
         return torch.from_numpy(chunk - chunk.mean(axis=0)), self._spk_ids[i]
+
+
+def features_of(folder: Path, n_utts: int, dim: int, compress: bool) -> FeatureReader:
+    """A reader of random features in an archive."""
+    rng = np.random.default_rng(0)
+    with ArchiveWriter(folder / "f.ark", folder / "f.scp", 2 if compress else None) as writer:
+        for i in range(n_utts):
+            writer.write(f"u{i:06}", rng.normal(10, 4, (UTT_FRAMES, dim)).astype(np.float32))
+    return FeatureReader(read_scp(folder / "f.scp"))
+
+
+def waves_of(folder: Path, n_utts: int, conf: dict[str, str]) -> WaveReader:
+    """A reader of recordings of noise, of which several utterances share one."""
+    rng = np.random.default_rng(0)
+    for i in range(N_WAVES):
+        samples = rng.normal(0, 3000, UTT_FRAMES * RATE_HZ // 100).astype(np.int16)
+        soundfile.write(folder / f"{i}.wav", samples, RATE_HZ)
+    utts = range(n_utts)
+    (folder / "wav.scp").write_text("".join(f"u{i:06} {folder}/{i % N_WAVES}.wav\n" for i in utts))
+    (folder / "utt2spk").write_text("".join(f"u{i:06} u{i:06}\n" for i in utts))
+    return WaveReader(DataDir(folder), conf)
 
 
 def plain_rate(net: nn.Module, loss: nn.Module, loader: DataLoader, n_steps: int, device: torch.device,
@@ -85,9 +113,9 @@ def our_rate(stepper: Stepper, batches: ChunkBatches, n_steps: int, n_workers: i
         if i == 2:
             started, waited = moment(device), 0.0
         asked = time.perf_counter()
-        feats, spk = next(chunks)
+        batch, spk = next(chunks)
         waited += time.perf_counter() - asked
-        stepper.step(Step(0, i, batches.names(i)), feats, spk)
+        stepper.step(Step(0, i, batches.names(i), ""), batch, spk)
     seconds = moment(device) - started
     return n_steps * len(spk) / seconds, waited / seconds
 
@@ -113,14 +141,17 @@ class Parts:
         self.seconds.setdefault(name, []).append(moment(self._device) - started)
 
 
-def parts_of(net, loss, optimizer, batches, n_steps, device, dtype) -> dict[str, float]:
-    """Seconds of reading, copying, forward, loss, backward and update."""
+def parts_of(net, loss, optimizer, batches, frontend, n_steps, device, dtype) -> dict[str, float]:
+    """Seconds of reading, copying, features (of recordings), forward, loss, backward and update."""
     parts = Parts(device)
     for i in range(n_steps):
         with parts.timed("read"):
             feats, spk = batches[i]
         with parts.timed("copy"):
             feats, spk = feats.to(device), spk.to(device)
+        if frontend:
+            with parts.timed("features"):
+                feats = frontend(feats)
         with parts.timed("forward"), torch.autocast(device.type, dtype, enabled=dtype is not None):
             emb = net(feats)
         with parts.timed("loss"):
@@ -160,38 +191,42 @@ def step_flops(net: nn.Module, loss: nn.Module, feats: torch.Tensor, spk: torch.
 @click.option("--batch-size", default=16, show_default=True)
 @click.option("--n-utts", default=2000, show_default=True, help="in the archive that is read")
 @click.option("--compress/--float", default=True, show_default=True, help="one byte a value in the archive")
+@click.option("--waves", is_flag=True, help="recordings instead, whose features the device makes")
 @click.option("--n-workers", default=0, show_default=True)
-@click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True)
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
 @click.option("--compile", "compiled", is_flag=True, help="torch.compile ours")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--n-steps", default=6, show_default=True, help="a turn")
 @click.option("--turns", default=3, show_default=True)
 @click.option("--plain/--no-plain", default=True, show_default=True, help="the plain loop too")
-def main(depth, channels, n_spk, dim, chunk_frames, batch_size, n_utts, compress, n_workers, precision, compiled,
-         device, n_steps, turns, plain):
+def main(depth, channels, n_spk, dim, chunk_frames, batch_size, n_utts, compress, waves, n_workers, precision,
+         compiled, device, n_steps, turns, plain):
     """Print samples a second of both, their ratio, the parts of a step, and the share of the device's best."""
     device = choose_device(device)
     dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision)
     config = TrainConfig(depth=depth, channels=channels, lr=1e-4, final_lr=1e-4)
-    rng = np.random.default_rng(0)
-    spk_ids = rng.integers(n_spk, size=n_utts).tolist()
+    plain = plain and not waves
+    spk_ids = np.random.default_rng(0).integers(n_spk, size=n_utts).tolist()
     with tempfile.TemporaryDirectory() as folder:
-        with ArchiveWriter(Path(folder) / "f.ark", Path(folder) / "f.scp", 2 if compress else None) as writer:
-            for i in range(n_utts):
-                writer.write(f"u{i:06}", rng.normal(10, 4, (UTT_FRAMES, dim)).astype(np.float32))
-        places = read_scp(Path(folder) / "f.scp")
         n_samples = (n_steps + 2) * batch_size
-        batches = ChunkBatches(FeatureReader(places), list(places), spk_ids, chunk_frames, batch_size, n_samples, 0, 0)
+        if waves:
+            conf = {"num-mel-bins": str(dim)}
+            reader, frontend, kind = waves_of(Path(folder), n_utts, conf), Frontend(conf).to(device), WaveBatches
+        else:
+            reader, frontend, kind = features_of(Path(folder), n_utts, dim, compress), None, ChunkBatches
+        utts = [f"u{i:06}" for i in range(n_utts)]
+        batches = kind(reader, utts, spk_ids, chunk_frames, batch_size, n_samples, 0, 0)
 
         torch.manual_seed(0)
         net = ResNet(depth, dim, 256, "prelu", channels).to(device, memory_format=torch.channels_last).train()
         loss = SphereSpeaker(256, n_spk).to(device)
         optimizer = make_optimizer(net, loss, config)
-        stepper = Stepper(net, loss, optimizer, World(device=device), None, precision, compiled)
+        stepper = Stepper(net, loss, optimizer, World(device=device), frontend, precision, compiled)
         plain_net = plain_copy(ResNet(depth, dim, 256, "prelu", channels)).to(device).train()
         plain_loss = WholeMatrix(256, n_spk).to(device)
-        loader = DataLoader(Slices(list(places.values()), spk_ids, chunk_frames), batch_size, shuffle=True,
-                            num_workers=n_workers, drop_last=True)
+        places = list(read_scp(Path(folder) / "f.scp").values()) if plain else []
+        loader = plain and DataLoader(Slices(places, spk_ids, chunk_frames), batch_size, shuffle=True,
+                                      num_workers=n_workers, drop_last=True)
         rates = []
         for _ in range(turns):
             other = plain_rate(plain_net, plain_loss, loader, n_steps, device, dtype) if plain else float("nan")
@@ -204,9 +239,9 @@ def main(depth, channels, n_spk, dim, chunk_frames, batch_size, n_utts, compress
         if plain:
             ratio = statistics.median(mine / theirs for mine, _, theirs in rates)
             print(f"plain loop over kaldiio arrays: {other:.1f}; ratio {ratio:.2f}")
-        seconds = parts_of(net, loss, optimizer, batches, n_steps, device, dtype)
-        feats, spk = batches[0]
-        flops = step_flops(net, loss, feats.to(device), spk.to(device))
+        seconds = parts_of(net, loss, optimizer, batches, frontend, n_steps, device, dtype)
+        feats = torch.randn(batch_size, chunk_frames, dim, device=device)
+        flops = step_flops(net, loss, feats, batches[0][1].to(device))
         best = best_flops(device, dtype or torch.float32)
     for name, value in seconds.items():
         print(f"  {name:9}{1000 * value:9.2f} ms{batch_size / value:12.0f} samples a second")
