@@ -53,6 +53,8 @@ def main(config, overrides, init_model, reset_classifier, fbank_config, augment_
     from pyspk.training.config import load_config
     from pyspk.world import joined, started_as_one_of_several
 
+    if cmd and not begun and started_as_one_of_several():
+        raise UserError("--cmd and torchrun: each process would submit a job; have the runner start torchrun instead")
     refuse_idle_options(init_model, reset_classifier, fbank_config, augment_config, resample, channel, frontend)
     settings, data = load_config(config, overrides), DataDir(train_data)
     settings.check_shared_by(num_gpus)
@@ -61,6 +63,7 @@ def main(config, overrides, init_model, reset_classifier, fbank_config, augment_
                                                         channel)
     else:
         reader, more_settings, inputs = from_features(data)
+    settings.check_parts(reader.dim)
     start = None
     if init_model:
         start = start_with(init_model, reset_classifier, settings.net_settings(reader.dim))

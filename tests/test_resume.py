@@ -19,10 +19,13 @@ from conftest import environment
 from test_training import SMALL
 
 from pyspk.errors import StartAgainError, UserError
+from pyspk.frontend import Frontend
 from pyspk.model import FINAL, load_torch
-from pyspk.training import loop
+from pyspk.training import checkpoint, loop
+from pyspk.training.checkpoint import Checkpoints
 from pyspk.training.config import to_toml
 from pyspk.training.steps import Stepper
+from pyspk.waves import WaveReader
 from pyspk.world import World
 
 CONFIG = replace(SMALL, average_epochs=2)      # 3 epochs of 5 batches (36 of 48 utterances, by 8)
@@ -62,7 +65,7 @@ def test_the_same_run_twice_gives_the_same_bytes(data, tmp_path, whole):
     assert train(data, tmp_path / "again") == whole
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT])
 @pytest.mark.parametrize("n_done", [0, 4, 7, N_BATCHES - 1])      # first, last of an epoch, in the middle, very last
 def test_a_signal_is_heeded_after_the_batch_and_nothing_is_lost(data, tmp_path, whole, monkeypatch, number, n_done):
     with monkeypatch.context() as patch:
@@ -99,6 +102,68 @@ def test_killed_within_an_epoch_it_goes_on_from_the_last_checkpoint(data, tmp_pa
         before_step(patch, steps.append)
         assert train(data, tmp_path / "cut", config) == whole
     assert len(steps) == N_BATCHES - (8 if every_batch else 5)
+
+
+@pytest.mark.parametrize("moment", [(Checkpoints, "_write"), (loop, "validation_eer"), (loop, "keep_epoch"),
+                                    (loop, "save_model"), (loop, "write_lines")], ids=lambda moment: moment[1])
+def test_killed_between_the_batches_it_goes_on_too(data, tmp_path, whole, monkeypatch, moment):
+    """Once before what happens there, and, having gone on, once after it."""
+    place, name = moment
+    act, kills = getattr(place, name), iter([True, False, True])
+
+    def dying(*arguments):
+        if next(kills, False):
+            raise Killed
+        answer = act(*arguments)
+        if next(kills, False):
+            raise Killed
+        return answer
+
+    monkeypatch.setattr(place, name, dying)
+    for _ in range(2):
+        with pytest.raises(Killed):
+            train(data, tmp_path / "cut")
+    assert train(data, tmp_path / "cut") == whole
+    assert reports(tmp_path / "cut") == reports(tmp_path / "whole")
+
+
+def test_killed_as_a_checkpoint_gets_its_name_the_one_before_is_taken(data, tmp_path, whole, monkeypatch, caplog):
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        before_step(patch, lambda n: patch.setattr(checkpoint, "commit", killed) if n == N_BATCHES - 1 else None)
+        with pytest.raises(Killed):
+            train(data, tmp_path / "cut")
+    assert not (tmp_path / "cut" / "last.pt").exists()
+    with caplog.at_level(logging.INFO):
+        assert train(data, tmp_path / "cut") == whole
+    assert "last.pt: not there; going on from the checkpoint before it, last.1.pt" in caplog.text
+
+
+def test_dither_that_the_device_adds_is_the_same_after_going_on(make_data, tmp_path, monkeypatch):
+    conf = {"dither": "1", "num-mel-bins": "20"}
+    data = make_data(conf)
+    config = replace(CONFIG, n_epochs=1, samples_per_epoch=40, valid_speakers=0, average_epochs=1)
+
+    def run(name):
+        loop.train(config, data, tmp_path / name, World(), None, WaveReader(data, conf), Frontend(conf))
+        return (tmp_path / name / FINAL).read_bytes()
+
+    with monkeypatch.context() as patch:
+        before_step(patch, lambda n: os.kill(os.getpid(), signal.SIGTERM) if n == 1 else None)
+        with pytest.raises(StartAgainError):
+            run("cut")
+    assert run("cut") == run("whole")
+
+
+def test_nohup_means_what_it_says(data, tmp_path, monkeypatch, whole):
+    was = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        before_step(monkeypatch, lambda n: os.kill(os.getpid(), signal.SIGHUP) if n == 2 else None)
+        assert train(data, tmp_path / "cut") == whole
+    finally:
+        signal.signal(signal.SIGHUP, was)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
@@ -212,26 +277,29 @@ def test_a_mean_whose_part_is_gone_is_an_error(data, tmp_path):
         train(data, tmp_path / "a")
 
 
-def test_killed_at_ten_random_moments(data, tmp_path):
+@pytest.mark.parametrize(("n_processes", "n_workers", "n_kills"), [(1, 0, 10), (1, 1, 2), (2, 0, 2)])
+def test_killed_at_random_moments(data, tmp_path, n_processes, n_workers, n_kills):
     """kill -9 of the real program; what it ends with equals an undisturbed run, and nothing else is left."""
-    config = replace(CONFIG, n_epochs=100, margin_full_epoch=50, checkpoint_minutes=1e-9)
+    config = replace(CONFIG, n_epochs=10 * n_kills, margin_full_epoch=5, checkpoint_minutes=1e-9, n_workers=n_workers)
     (tmp_path / "a.toml").write_text(to_toml(config))
 
     def start(name):
-        command = ["train.py", "--config", tmp_path / "a.toml", "--device", "cpu", data.path, tmp_path / name]
+        command = ["train.py", "--config", tmp_path / "a.toml", "--device", "cpu", "--num-gpus", str(n_processes),
+                   data.path, tmp_path / name]
         return subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
 
     draw, n_killed = random.Random(0), 0
     while not (tmp_path / "cut" / FINAL).exists():
         run = start("cut")
-        if n_killed < 10:
-            while "epoch" not in run.stderr.readline():      # it has begun, or goes on
-                assert run.poll() is None
+        if n_killed < n_kills:
+            while "epoch" not in (said := run.stderr.readline()):      # it has begun, or goes on
+                assert said, "it ended by itself"
             time.sleep(draw.uniform(0.0, 0.2))
             run.kill()
             n_killed += 1
         assert run.wait() in (0, -signal.SIGKILL)
-    assert n_killed == 10 and start("whole").wait() == 0
+        run.stderr.close()
+    assert n_killed == n_kills and start("whole").wait() == 0
     assert (tmp_path / "cut" / FINAL).read_bytes() == (tmp_path / "whole" / FINAL).read_bytes()
     assert reports(tmp_path / "cut") == reports(tmp_path / "whole")
     assert not [path for path in (tmp_path / "cut").rglob("*") if "tmp" in path.name]

@@ -5,6 +5,7 @@ import math
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -111,6 +112,38 @@ def test_a_batch_that_cannot_be_shared_is_refused_before_anything_begins(train, 
     said, _ = train("x", "--num-gpus", 3, code=1)
     assert said.splitlines()[-1].startswith("train.py: error: batch_size = 8: it must be a multiple of 3")
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(("setting", "said"), [("t=-1", "SphereSpeaker t = -1"), ("depth=19", "depth 19: the depths"),
+                                               ("margin=X", 'margin "X": the margins are')])
+def test_what_network_and_loss_refuse_is_refused_before_anything_begins(train, tmp_path, setting, said):
+    assert said in train("x", "--set", setting, code=1)[0].splitlines()[-1]
+    assert not (tmp_path / "x").exists()
+
+
+def test_processes_of_torchrun_submit_no_jobs(data, tmp_path):
+    several = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    done = subprocess.run(["train.py", "--cmd", "run.py", data.path, tmp_path / "x"], env=environment() | several,
+                          capture_output=True, text=True)
+    assert done.returncode == 1 and "each process would submit a job; have the runner start torchrun" in done.stderr
+
+
+def test_two_machines_with_folders_of_their_own_are_refused(train, data, tmp_path):
+    """Two torchruns find each other, as on two machines; EXP_DIR, which they must share, is another one for each."""
+    train("node1", "--set", "n_epochs=1")                           # so that there is a checkpoint on one only
+    (tmp_path / "node1" / "final.pt").unlink()
+    (tmp_path / "a.toml").write_text(to_toml(replace(SMALL, n_epochs=1)))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    nodes = [subprocess.Popen(["python3", "-m", "torch.distributed.run", "--nnodes", "2", "--node-rank", str(node),
+                               "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", str(port),
+                               ROOT / "steps" / "train.py", "--begun", "--device", "cpu", "--config",
+                               tmp_path / "a.toml", data.path, tmp_path / f"node{node}"], env=environment(),
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for node in range(2)]
+    said = "".join(node.communicate(timeout=120)[0] for node in nodes)
+    assert all(node.returncode for node in nodes)
+    assert "process 2 of 2 found the checkpoint or the data other than the first did" in said
 
 
 def test_only_the_process_with_bad_features_complains_of_them(train, data):

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -10,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, environment
 
 from pyspk.chunks import FeatureReader
 from pyspk.datadir import DataDir
@@ -70,6 +71,22 @@ def test_reports_for_tensorboard(data, tmp_path):
     history = [json.loads(line) for line in (tmp_path / "log" / "train.jsonl").open()]
     assert [event.step for event in read.Scalars("loss")] == [1, 2, 3]
     assert [event.value for event in read.Scalars("loss")] == pytest.approx([done["loss"] for done in history])
+
+
+def test_an_epoch_that_is_reported_again_stands_once_for_tensorboard(data, tmp_path, monkeypatch):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    config = replace(SMALL, tensorboard=True)
+
+    def gone(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "keep_epoch", gone)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, data, tmp_path)
+    train(config, data, tmp_path)
+    read = events.EventAccumulator(str(tmp_path / "log")).Reload()
+    assert [event.step for event in read.Scalars("loss")] == [1, 2, 3]
 
 
 def test_tensorboard_that_is_not_installed_is_said(data, tmp_path, monkeypatch):
@@ -176,8 +193,38 @@ def test_embeddings_that_are_not_finite_stop_training_and_are_named(data, tmp_pa
 
 def test_a_loss_that_is_not_finite_stops_training(data, tmp_path, monkeypatch):
     monkeypatch.setattr(LOSSES["sphere_speaker"], "forward", lambda self, emb, spk: emb.sum() * math.nan)
-    with pytest.raises(UserError, match=r"the loss is not finite with the utterances s\d-\d, .*with a lower lr"):
+    with pytest.raises(UserError, match=r"the loss is not finite with the utterances s\d-\d, .*with a lower lr.*; "
+                                        "there is no checkpoint yet"):
         train(replace(SMALL, valid_speakers=0), data, tmp_path / "x")
+
+
+def test_a_fault_says_to_which_checkpoint_one_can_go_back(data, tmp_path, monkeypatch):
+    forward, steps = LOSSES["sphere_speaker"].forward, iter(range(99))
+    monkeypatch.setattr(LOSSES["sphere_speaker"], "forward", lambda self, emb, spk: (
+        forward(self, emb, spk) * (1 if next(steps) < 8 else math.nan)))
+    with pytest.raises(UserError, match=r"epoch 2, batch 4: .*x/last\.pt is good, after 0 epochs and 5 batches"):
+        train(SMALL, data, tmp_path / "x")
+    with pytest.raises(UserError, match=r"epoch 2, batch 1: .*x/last\.pt is good, after 0 epochs and 5 batches"):
+        train(SMALL, data, tmp_path / "x")
+
+
+def test_no_two_processes_train_in_one_folder(data, tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", "import sys, pathlib; from pyspk.tables.records import hold; "
+                               "hold(pathlib.Path(sys.argv[1], 'last.pt')); print('holds', flush=True); input()",
+                               tmp_path], env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "holds\n"
+    with pytest.raises(UserError, match=r"another run is making .*last\.pt at this moment"):
+        train(SMALL, data, tmp_path)
+    holder.communicate("")
+    assert not (tmp_path / "config.toml").exists()
+
+
+def test_a_run_that_ends_before_the_margin_begins_says_so(data, tmp_path, caplog):
+    train(replace(SMALL, n_epochs=1, margin_start_epoch=1), data, tmp_path / "a")
+    assert "there will be no margin: it begins after epoch 1 (margin_start_epoch) of 1" in caplog.text
+    caplog.clear()
+    train(replace(SMALL, n_epochs=1, margin_start_epoch=1, loss="softmax"), data, tmp_path / "b")
+    assert not caplog.text
 
 
 def test_a_damaged_checkpoint_is_named(data, tmp_path):
@@ -230,6 +277,8 @@ def test_settings_without_a_value_are_the_networks_and_the_losss_own(tmp_path):
     config = load_config(None, ["loss=aam_softmax", "b=3", "hard_negatives=none", "net=resnet", "t=2"])
     assert config.b == 3.0 and config.hard_negatives is None
     assert config.loss_settings() == {"m": 0.2, "r": 32.0}                   # t and b are not this loss's
+    assert config.idle() == ["t", "b"] == load_config(None, ["loss=softmax", "m=0.2", "b=3", "t=2"]).idle()
+    assert load_config(None, ["net=ecapa", "depth=18"]).idle() == ["depth"] and not SMALL.idle()
     assert "pooling" not in config.net_settings(feat_dim=80) and "hard_negatives" not in to_toml(config)
     path = tmp_path / "a.toml"
     path.write_text(to_toml(config))
@@ -269,9 +318,8 @@ def test_the_recipes_settings_are_valid_and_fine_tuning_has_the_network_that_it_
     confs = {path.name: load_config(path) for path in ROOT.glob("egs/*/conf/*.toml") if path.name != "augment.toml"}
     assert {"resnet34p.toml", "resnet34p_24gb.toml", "large_margin.toml"} <= confs.keys()
     for config in confs.values():
-        LOSSES[config.loss](4, 3, **config.loss_settings())
-        with torch.device("meta"):
-            build_net(config.net_settings(feat_dim=80))
+        config.check_parts(feat_dim=80)
+        assert not config.idle()
     first, tuned = confs["resnet34p.toml"], confs["large_margin.toml"]
     assert tuned.net_settings(80) == first.net_settings(80) and tuned.loss == first.loss
     assert tuned.chunk_frames > first.chunk_frames and tuned.m > first.m and not tuned.speed_copies

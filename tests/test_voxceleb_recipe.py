@@ -147,6 +147,15 @@ def test_the_network_trains_on_copies_made_before_or_on_the_way(root, made, onli
     assert np.isfinite(report["loss"]) and 0 <= report["valid_eer"] <= 1
 
 
+def test_fine_tuning_begins_with_another_experiments_network(root, made):
+    recipe(root, made, "--stage", 3, "--stop-stage", 3, "--exp", "first")
+    recipe(root, made, "--stage", 3, "--stop-stage", 3, "--exp", "tuned", "--init-exp", "first", "--train-config",
+           RECIPE.parent / "conf" / "large_margin.toml", "--num-gpus", 2)
+    said = (made / "exp" / "tuned" / "log" / "train.log").read_text()
+    assert "starting from the network of" in said and "with its weights of the speakers" in said
+    assert "in 2 processes" in said and "margin 0.250" in said
+
+
 @pytest.mark.parametrize(("gone", "said"), [
     (["musan", "voxceleb1"], "lacks: voxceleb1 musan; unpack them there"),
     (["voxceleb1/veri_test2.txt"], "veri_test2.txt: no such file; download it from"),

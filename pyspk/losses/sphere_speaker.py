@@ -124,7 +124,7 @@ class SphereSpeaker(nn.Module):
 
             b = log(2 lam) - Q - log(K - lam + sqrt((K - lam)^2 + 4 lam K exp(P - Q)))
         """
-        zero = torch.zeros((), dtype=torch.float64)
+        zero = torch.zeros((), dtype=torch.float64, device="cpu")      # also for a loss on "meta"
         p, q = self._positive_logit(zero, 0.0).item(), self._negative_logit(zero, 0.0).logit.item()
         k = (1 - self.lam) * self.n_negatives
         excess, product = k - self.lam, 4 * self.lam * k * math.exp(p - q)

@@ -21,7 +21,8 @@ LAST = "last.pt"
 class Progress:
     """How far a run has come.
 
-    Chunks, rate and margin follow from it and from the seed, so that nothing else has to be remembered of them.
+    Chunks, what a step draws, rate and margin follow from it and from the seed, so that nothing else has to be
+    remembered of them, no random state either.
     """
 
     epoch: int = 0                                                # whole epochs done
@@ -36,6 +37,7 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int, world: World):
         self._paths = [folder / LAST, *(folder / f"last.{i}.pt" for i in range(1, keep))]
         self._world = world
+        self.newest = "there is no checkpoint yet"      # in words, for who stops at a fault
 
     def save(self, progress: Progress, parts: dict, about: dict) -> None:
         """Write last.pt, atomically, after the one before has moved on; returns in all processes when it is there.
@@ -45,8 +47,9 @@ class Checkpoints:
         """
         states = {name: part.state_dict() for name, part in parts.items()}      # some are gathered from all processes
         if self._world.is_first:
-            self._write({"progress": asdict(progress), "about": about, "random": _random_states(), **states})
+            self._write({"progress": asdict(progress), "about": about, **states})
         self._world.any(False)
+        self._remember(self._paths[0], progress)
 
     def _write(self, state: dict) -> None:
         newest = temporary_path(self._paths[0])
@@ -70,8 +73,15 @@ class Checkpoints:
                     raise
                 log.warning("%s; going on from the checkpoint before it", fault)
                 continue
-            return self._put(path, saved, parts, about)
+            if not self._paths[0].exists():      # the run was killed just when it gave a new one its name
+                log.warning("%s: not there; going on from the checkpoint before it, %s", self._paths[0], path.name)
+            progress = self._put(path, saved, parts, about)
+            self._remember(path, progress)
+            return progress
         return None
+
+    def _remember(self, path: Path, progress: Progress) -> None:
+        self.newest = f"{path} is good, after {progress.epoch} epochs and {progress.batch} batches"
 
     @staticmethod
     def _put(path: Path, saved: dict, parts: dict, about: dict) -> Progress:
@@ -82,7 +92,6 @@ class Checkpoints:
                                     "restore them, or train elsewhere")
             for name, part in parts.items():
                 part.load_state_dict(saved[name])
-            _set_random_states(saved["random"])
             return Progress(**saved["progress"])
         except (KeyError, TypeError, ValueError, RuntimeError) as fault:
             raise UserError(f"{path}: not a checkpoint of this run ({fault}); remove it to start again") from None
@@ -106,13 +115,3 @@ def classifier_of(folder: Path, spk2id: Mapping[str, int]) -> dict | None:
     state = load_torch(path)["loss"]
     return {name: value if value.ndim == 0 else value.unflatten(0, (len(theirs), -1))[wanted].flatten(0, 1)
             for name, value in state.items()}
-
-
-def _random_states() -> dict:
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
-
-
-def _set_random_states(saved: dict) -> None:
-    torch.set_rng_state(saved["cpu"])
-    if len(saved["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(saved["cuda"])

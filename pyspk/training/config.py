@@ -8,9 +8,12 @@ from inspect import signature
 from pathlib import Path
 from typing import get_args
 
+import torch
+
 from pyspk.chunks import BALANCES
 from pyspk.errors import UserError
 from pyspk.losses import LOSSES
+from pyspk.model import build_net
 from pyspk.nets import NETS
 from pyspk.tables.text import read_text
 
@@ -18,6 +21,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 LR_SCHEDULES = ("exponential", "cosine")
 AVERAGES = ("last", "best")
 _FREE = ("n_workers", "checkpoint_minutes", "keep_checkpoints", "tensorboard")      # these change nothing in the result
+_ANY_N_SPK = 1000
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,19 @@ class TrainConfig:
         """Raises UserError when n_processes cannot take equal parts of a batch."""
         _require(self.batch_size % n_processes == 0, "batch_size", self.batch_size,
                  f"a multiple of {n_processes}, the number of processes that share a batch")
+
+    def check_parts(self, feat_dim: int) -> None:
+        """Raises UserError for values that network or loss refuse, for features (T, feat_dim); takes no memory."""
+        with torch.device("meta"):
+            build_net(self.net_settings(feat_dim))
+            LOSSES[self.loss](self.emb_dim, _ANY_N_SPK, **self.loss_settings())
+
+    def idle(self) -> list[str]:
+        """The settings of networks and losses, other than their defaults, that this network and this loss have not."""
+        theirs = {key for kind in (*NETS.values(), *LOSSES.values()) for key in signature(kind).parameters}
+        ours = {*signature(NETS[self.net]).parameters, *signature(LOSSES[self.loss]).parameters}
+        return [field.name for field in fields(self)
+                if field.name in theirs - ours and getattr(self, field.name) != field.default]
 
     def net_settings(self, feat_dim: int) -> dict:
         """What model.build_net takes: the name, and those of the settings that this network has."""

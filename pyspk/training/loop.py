@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -20,9 +21,10 @@ from pyspk.frontend import Frontend, WaveBatches
 from pyspk.losses import LOSSES, SphereSpeaker
 from pyspk.model import FINAL, build_net, save_model, start_from
 from pyspk.nets.normalisation import with_statistics_of_all
+from pyspk.tables.records import hold
 from pyspk.tables.text import write_lines, write_table
 from pyspk.training.average import epochs_to_keep, keep_epoch, mean_weights, wanted_epochs
-from pyspk.training.checkpoint import Checkpoints, Progress, classifier_of
+from pyspk.training.checkpoint import LAST, Checkpoints, Progress, classifier_of
 from pyspk.training.config import TrainConfig, to_toml
 from pyspk.training.interruption import Interruption, interruption, outlast_signals
 from pyspk.training.report import count, in_words, report, tensorboard_writer
@@ -59,6 +61,7 @@ def train(config: TrainConfig, data: DataDir, folder: Path, world: World, start:
     split = split_speakers(reader.utt2spk, config, data.path)
     config.check_shared_by(world.size)
     if world.is_first:
+        hold(folder / LAST)      # a job may outlive who submitted it, and so has a hold of its own
         write_lines(folder / "config.toml", to_toml(config).splitlines())
         write_table(folder / "spk2id", split.spk2id)
     Trainer(config, reader, split, folder, world, start, frontend).run()
@@ -82,10 +85,10 @@ class Trainer:
         self.optimizer = make_optimizer(self.net, self.loss.to(world.device), config)
         self.stepper = Stepper(self.net, self.loss, self.optimizer, world, frontend and frontend.to(world.device),
                                config.precision, config.compile)
-        self._events = tensorboard_writer(folder / "log") if config.tensorboard and world.is_first else None
         self.checkpoints = Checkpoints(folder, config.keep_checkpoints, world)
         self.progress = Progress()
         self._saved_at = time.monotonic()
+        self._events = None
         self._describe()
 
     def _start_from(self, start: Start, net: nn.Module) -> None:
@@ -108,6 +111,8 @@ class Trainer:
         if self.progress != Progress():
             log.info("going on after %d epochs and %d batches of %d epochs", self.progress.epoch, self.progress.batch,
                      self.config.n_epochs)
+        if self.config.tensorboard and self.world.is_first:
+            self._events = tensorboard_writer(self.folder / "log", self.progress.epoch + 1)
         with interruption() as stop:
             while self.progress.epoch < self.config.n_epochs and not self._patience_is_over():
                 try:
@@ -137,7 +142,9 @@ class Trainer:
         for batch in self._loaded(batches):
             waited = time.perf_counter() - asked
             self._set_schedule(schedule, batches)
-            numbers = self.stepper.step(Step(progress.epoch, progress.batch, batches.names(progress.batch)), *batch)
+            step = Step(progress.epoch, progress.batch, batches.names(progress.batch), self.checkpoints.newest)
+            _seed_step(config.seed, step, self.world.rank)
+            numbers = self.stepper.step(step, *batch)
             progress.batch += 1
             count(progress.sums, numbers, config.batch_size, time.perf_counter() - asked, waited)
             overdue = time.monotonic() - self._saved_at > 60 * config.checkpoint_minutes
@@ -208,6 +215,12 @@ class Trainer:
                  sum(p.numel() for p in self.net.parameters()) / 1e6, self.world.device,
                  f", in {self.world.size} processes" if self.world.size > 1 else "")
         log.info("%s", _in_words({"loss": config.loss, **config.loss_settings()}))
+        if config.idle():
+            log.info("%s and %s have no %s, which stay without effect", config.net, config.loss,
+                     ", ".join(config.idle()))
+        if config.margin_start_epoch >= config.n_epochs and "m" in config.loss_settings():
+            log.warning("there will be no margin: it begins after epoch %g (margin_start_epoch) of %d",
+                        config.margin_start_epoch, config.n_epochs)
 
 
 def _loss(config: TrainConfig, n_spk: int, world: World) -> nn.Module:
@@ -231,6 +244,11 @@ def _in_words(settings: dict) -> str:
     """ "resnet, depth 18, ..." of {"net": "resnet", "depth": 18, ...}."""
     (_, name), *others = settings.items()
     return ", ".join([name, *(f"{key} {value}" for key, value in others)])
+
+
+def _seed_step(seed: int, step: Step, rank: int) -> None:
+    """What a step draws, as dither is, follows from the seed and from which step it is, in which process."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step.epoch, step.batch, rank]).generate_state(1)[0]))
 
 
 def _make_reproducible(seed: int, device: torch.device) -> None:

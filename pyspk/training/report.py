@@ -31,13 +31,16 @@ def report(epoch: int, sums: dict[str, float], now: dict[str, float], device: to
     return done
 
 
-def tensorboard_writer(folder: Path):
-    """Something with add_scalar(name, value, epoch) that writes for TensorBoard; UserError without the package."""
+def tensorboard_writer(folder: Path, first_epoch: int):
+    """Something with add_scalar(name, value, epoch) that writes for TensorBoard; UserError without the package.
+
+    What earlier runs wrote of first_epoch and later, it takes back.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UserError('tensorboard = true needs the package tensorboard: pip install "pyspk[tensorboard]"') from None
-    return SummaryWriter(folder)
+    return SummaryWriter(folder, purge_step=first_epoch)
 
 
 def in_words(done: dict, n_epochs: int) -> str:

@@ -18,11 +18,15 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 @dataclass
 class Step:
-    """Which step it is: epoch and batch from 0, the names of its utterances. And what became of it."""
+    """Which step it is: epoch and batch from 0, the names of its utterances, what can be gone back to in words.
+
+    And what became of it.
+    """
 
     epoch: int
     batch: int
     names: list[str]
+    way_back: str
     feats: Tensor | None = None
     emb: Tensor | None = None
     rate: float = 0.0
@@ -80,13 +84,13 @@ class Stepper:
         may_be_scale = math.isfinite(numbers["loss"]) and self.scaler.is_enabled() and self.scaler.get_scale() > 1
         if not fine and not may_be_scale:
             what = _what_is_not_finite(step, numbers, self._world)
-            raise UserError(f"epoch {step.epoch + 1}, batch {step.batch + 1}: {what} (rate {step.rate:.3g}); last.pt, "
-                            "where there is one, is from before it")
+            raise UserError(f"epoch {step.epoch + 1}, batch {step.batch + 1}: {what} (rate {step.rate:.3g}); "
+                            f"{step.way_back}")
 
 
 def _averaging(module: nn.Module, world: World) -> nn.Module:
-    """`module`, with gradients that are means over all processes."""
-    return module if world.size == 1 else nn.parallel.DistributedDataParallel(module)
+    """`module`, with gradients that are means over all processes; its statistics are the same in all already."""
+    return module if world.size == 1 else nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
 
 
 def _what_is_not_finite(step: Step, numbers: dict[str, float], world: World) -> str:

@@ -42,4 +42,6 @@ def validation_eer(net: nn.Module, reader: FeatureReader | WaveReader, valid: Ma
 
 def _embeddings(net: nn.Module, reader: FeatureReader | WaveReader, utts: Sequence[str]) -> np.ndarray:
     n = _UTTS_AT_ONCE.get(next(net.parameters()).device.type, _UTTS_AT_ONCE_ELSEWHERE)
-    return np.concatenate([embed(net, [reader.whole(utt) for utt in utts[i:i + n]]) for i in range(0, len(utts), n)])
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False):      # each batch has another length
+        return np.concatenate([embed(net, [reader.whole(utt) for utt in utts[i:i + n]])
+                               for i in range(0, len(utts), n)])
