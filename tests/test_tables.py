@@ -130,7 +130,7 @@ def test_an_output_that_another_process_makes_is_left_to_it(tmp_path):
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "out")], env=environment(), text=True,
                           stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == "begun\n"
-        with pytest.raises(UserError, match="another run is making .*out at this moment"):
+        with pytest.raises(UserError, match=r"process \d+ on .* is making .*out at this moment"):
             begin(tmp_path / "out", {}, {})
         other.kill()
     assert begin(tmp_path / "out", {}, {}) is State.BEGUN               # the dead hold nothing

@@ -213,7 +213,7 @@ def test_no_two_processes_train_in_one_folder(data, tmp_path):
                                "hold(pathlib.Path(sys.argv[1], 'last.pt')); print('holds', flush=True); input()",
                                tmp_path], env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "holds\n"
-    with pytest.raises(UserError, match=r"another run is making .*last\.pt at this moment"):
+    with pytest.raises(UserError, match=r"process \d+ on .* is making .*last\.pt at this moment"):
         train(SMALL, data, tmp_path)
     holder.communicate("")
     assert not (tmp_path / "config.toml").exists()

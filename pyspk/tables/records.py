@@ -8,6 +8,8 @@ moment leaves no output under a record that is not its own.
 import fcntl
 import hashlib
 import json
+import os
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -71,18 +73,22 @@ def hold(output: Path) -> None:
     if lock_path in _held:
         return
     lock_path.parent.mkdir(parents=True, exist_ok=True)
-    lock = lock_path.open("w")
+    lock = lock_path.open("a+")      # which leaves in it who holds it
     patience = time.monotonic() + _PATIENCE_S
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _held[lock_path] = lock
-            return
+            break
         except OSError:
             if time.monotonic() > patience:
+                holder = lock_path.read_text().strip() or "another process"
                 lock.close()
-                raise UserError(f"another run is making {output} at this moment; wait for it, or end it") from None
+                raise UserError(f"{holder} is making {output} at this moment; wait for it, or end it") from None
             time.sleep(0.1)
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    lock.flush()
+    _held[lock_path] = lock
 
 
 def fingerprint(path: str | Path) -> str:
