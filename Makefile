@@ -5,7 +5,7 @@ ARGS ?=
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help mini test lint clean
+.PHONY: help mini test chaos lint clean
 
 # Debian keeps ensurepip in a package of its own, python3-venv, which only root can install. Its pip comes from another.
 define VENV_WITHOUT_ENSUREPIP
@@ -22,6 +22,7 @@ help:
 	@echo 'usage: make TARGET [PYTHON=/path/to/python3] [ARGS="..."]'
 	@echo '  make mini    the whole pipeline on the corpus that comes with it; ARGS go to egs/mini/run.sh'
 	@echo '  make test    the tests; ARGS go to pytest'
+	@echo '  make chaos   the recipe under fire: kills, full disks, damaged files; ARGS go to pytest, --kills N among them'
 	@echo '  make lint    ruff and shellcheck'
 	@echo '  make clean   removes .venv and what make mini made'
 
@@ -30,6 +31,9 @@ mini: .venv/.installed
 
 test: .venv/.installed
 	@. ./path.sh && python3 -m pytest $(ARGS)
+
+chaos: .venv/.installed
+	@. ./path.sh && python3 -m pytest tests/chaos/*.py $(ARGS)
 
 lint: .venv/.installed
 	@. ./path.sh && ruff check .

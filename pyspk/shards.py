@@ -15,6 +15,7 @@ import numpy as np
 from pyspk.errors import UserError, first_few
 from pyspk.jobs import JOB, run_array
 from pyspk.tables.archive import ArchiveReader, ArchiveWriter, read_scp
+from pyspk.tables.atomic import await_files
 from pyspk.tables.matrix import AUTOMATIC
 from pyspk.tables.records import State, begin
 from pyspk.tables.text import read_table, write_table
@@ -55,7 +56,8 @@ class Shards:
                 try:
                     writer.write(key, compute(key))
                 except UserError as fault:
-                    log.error('utterance "%s": %s', key, fault)
+                    named = f'utterance "{key}": '
+                    log.error("%s%s", named, str(fault).removeprefix(named))
                     failed[key] = str(fault)
             if len(failed) > allow_failures:
                 raise UserError(f"{len(failed)} of {len(keys)} utterances failed ({first_few(failed)}); "
@@ -96,6 +98,7 @@ class Shards:
         log.info("%d utterances in %d jobs, logs in %s", len(self.keys), self.n_jobs, logs)
         run_array(self.cmd.split(), self.n_jobs, log_pattern, [*argv, "--nj", str(self.n_jobs), "--job", JOB],
                   job_name=JOB)
+        await_files([path for job in range(1, self.n_jobs + 1) for path in self._paths(job)[:2]])
         table: dict[str, str] = {}
         for job in range(1, self.n_jobs + 1):
             table |= read_scp(self._paths(job)[1])

@@ -13,6 +13,7 @@ from pyspk.console import audio_options, follow, run
 from pyspk.datadir import DataDir
 from pyspk.errors import START_AGAIN, StartAgainError, UserError
 from pyspk.jobs import JOB, exit_code, find_program, run_array
+from pyspk.tables.atomic import await_files
 from pyspk.tables.records import State, begin
 from pyspk.training.interruption import leaving_at_once
 
@@ -85,7 +86,7 @@ def main(config, overrides, init_model, reset_classifier, fbank_config, augment_
 
     again = [sys.argv[0], "--begun", *sys.argv[1:]]
     if not here:
-        return None if is_current() else through_runner(cmd, again, exp_dir / "log" / "train.log")
+        return None if is_current() else through_runner(cmd, again, exp_dir)
     if num_gpus > 1 and not started_as_one_of_several():
         from pyspk.training.launch import launch
         return None if not begun and is_current() else launch(num_gpus, torch_device, [sys.executable, *again])
@@ -124,11 +125,13 @@ def start_with(init_model, reset_classifier, net_settings):
     return Start(init_model, reset_classifier)
 
 
-def through_runner(cmd, again, log_path):
+def through_runner(cmd, again, exp_dir):
     """Have the runner `cmd` start this step as a job, and show its epochs."""
+    log_path = exp_dir / "log" / "train.log"
     try:
         with follow(log_path, ": epoch "):
-            return run_array(cmd.split(), 1, log_path, again, JOB)
+            run_array(cmd.split(), 1, log_path, again, JOB)
+        await_files([exp_dir / "final.pt"])
     except UserError:
         if exit_code(log_path) == START_AGAIN:
             raise StartAgainError(f"the job was asked to end ({log_path})") from None

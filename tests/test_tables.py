@@ -5,6 +5,8 @@ import json
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from conftest import environment
 
 from pyspk.errors import UserError
 from pyspk.tables.archive import ArchiveWriter
-from pyspk.tables.atomic import atomic_write
+from pyspk.tables.atomic import atomic_write, await_files
 from pyspk.tables.records import State, begin, fingerprint
 from pyspk.tables.text import read_table, read_text, write_table
 
@@ -80,7 +82,7 @@ def test_a_full_disk_is_named_with_the_file_that_was_to_be_written(tmp_path):
 
 def test_a_killed_write_leaves_the_old_file(tmp_path):
     (tmp_path / "t").write_text("old\n")
-    code = ("import os, signal, sys; from pyspk.tables.atomic import atomic_write\n"
+    code = ("import os, signal, sys; from pyspk.tables.atomic import atomic_write, await_files\n"
             "with atomic_write(sys.argv[1]) as f:\n f.write('new'); f.flush(); os.kill(os.getpid(), signal.SIGKILL)")
     killed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "t")], env=environment())
     assert killed.returncode == -signal.SIGKILL
@@ -164,3 +166,12 @@ def test_an_input_remade_with_other_settings_counts_as_changed(tmp_path):
     with pytest.raises(UserError, match=r"feats\.scp has changed"):
         begin(out, {}, {"feats.scp": feats_scp})
     assert json.loads((tmp_path / ".made" / "feats.scp.json").read_text())["settings"] == {"bins": 80}
+
+
+def test_files_that_a_network_file_system_shows_late_are_awaited(tmp_path):
+    threading.Timer(0.3, (tmp_path / "late").touch).start()
+    await_files([tmp_path / "late"])
+    assert (tmp_path / "late").exists()
+    began = time.monotonic()
+    await_files([tmp_path / "late", tmp_path / "nowhere" / "never"], patience_s=0.2)
+    assert 0.2 <= time.monotonic() - began < 5

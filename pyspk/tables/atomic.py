@@ -2,7 +2,8 @@
 
 import errno
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -40,6 +41,15 @@ def commit(temporary: Path, path: Path) -> None:
     _sync(temporary)
     temporary.replace(path)
     _sync(path.parent)
+
+
+def await_files(paths: Iterable[Path], patience_s: float = 20.0) -> None:
+    """Return when all are there, or after patience_s: network file systems show late what another machine wrote."""
+    give_up = time.monotonic() + patience_s
+    while (late := [path for path in paths if not path.exists()]) and time.monotonic() < give_up:
+        for folder in {path.parent for path in late if path.parent.exists()}:
+            list(folder.iterdir())      # has the file system ask anew what there is
+        time.sleep(0.1)
 
 
 def _sync(path: Path) -> None:

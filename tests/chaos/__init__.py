@@ -1,0 +1,1 @@
+"""The suite under fire; see conftest.py."""
