@@ -44,7 +44,8 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> tuple[
         net = build_net(saved["settings"])
         net.load_state_dict(saved["weights"])
     except (KeyError, TypeError, RuntimeError, AttributeError) as fault:
-        raise UserError(f"{path}: not a model of this version ({fault})") from None
+        reason = " ".join(str(fault).split())
+        raise UserError(f"{path}: not a model of this version ({reason:.300})") from None
     return net.to(device).eval(), saved["settings"]
 
 

@@ -5,6 +5,7 @@ import gzip
 import io
 import os
 import sys
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -336,6 +337,15 @@ def test_vectors_come_back(tmp_path):
     np.testing.assert_array_equal(read_vector(tmp_path / "mean.vec"), feats()[0])
     with kio.RandomAccessFloatVectorReader(f"scp:{tmp_path}/a.scp") as reader:
         np.testing.assert_array_equal(reader["u1"], feats()[1])
+
+
+def test_a_header_that_asks_for_more_than_there_is_takes_no_memory(tmp_path):
+    (tmp_path / "a.ark").write_bytes(b"u \0BFV \4\0\0\0\x40")
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"a\.ark:2: .*it ends 4294967296 bytes too early"):
+        ArchiveReader().vector(f"{tmp_path}/a.ark:2")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
 
 
 def test_a_place_past_the_end_is_named(tmp_path):

@@ -326,6 +326,15 @@ def test_a_part_before_the_last_one_is_right_too(ten_seconds):
     np.testing.assert_array_equal(recording.part(4, 5), whole[32000:40000])
 
 
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+def test_flac_that_ends_where_a_part_begins_is_named(tmp_path, subtype):
+    soundfile.write(tmp_path / "x.flac", np.random.default_rng(1).normal(0, 0.1, 80000), 8000, subtype=subtype)
+    content = (tmp_path / "x.flac").read_bytes()
+    (tmp_path / "x.flac").write_bytes(content[:len(content) // 2])
+    with pytest.raises(UserError, match=r"x\.flac: "):
+        load(str(tmp_path / "x.flac"), 9, 9.5)
+
+
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "opus"])
 def test_what_can_seek_decodes_the_parts_alone_in_any_order(tmp_path, monkeypatch, suffix):
     options = {"format": "OGG", "subtype": "OPUS"} if suffix == "opus" else {}

@@ -57,8 +57,14 @@ class Libsndfile:
         self.seeks = self._file.seekable()
 
     def seek(self, sample: int) -> int:
-        """Go on with this sample, counted from 0, or at the end where there are fewer; where it is now."""
-        return self._file.seek(min(sample, self._file.frames))
+        """Go on with this sample, counted from 0, or at the end where there are fewer; where it is now.
+
+        Raises UserError for damaged content.
+        """
+        try:
+            return self._file.seek(min(sample, self._file.frames))
+        except soundfile.LibsndfileError as fault:
+            raise _unreadable(self._name, fault.error_string) from None
 
     def read(self, n: int) -> np.ndarray:
         """The next n samples, (n, C). Raises UserError for damaged content."""

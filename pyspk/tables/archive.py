@@ -18,6 +18,7 @@ _RANGE = re.compile(r"^(?P<rest>.*)\[(?P<rows>\d*:?\d*)(,(?P<cols>\d*:?\d*))?\]$
 _LIKE_A_RANGE = re.compile(r"\[[^\][/]*\]$")
 _TOLERANCE_ROWS = 3   # by which a range may reach past the end: segments and frames are not rounded alike everywhere
 _ALL = slice(None)
+_MUCH = 1 << 22       # bytes of a value for which it is worth looking first whether the archive has as many
 _SMALL = 1 << 18      # bytes of a CM matrix that are read in one go, rather than some of each column
 
 
@@ -119,7 +120,12 @@ class ArchiveReader:
             start = os.pread(self._file(place.path).fileno(), HEAD_BYTES, place.offset)
             if not start:
                 raise ValueError(f"it has {os.fstat(self._file(place.path).fileno()).st_size} bytes")
-            return parse_head(start)
+            head = parse_head(start)
+            if head and head.n_bytes > _MUCH:      # a damaged header may ask for terabytes
+                n_bytes = os.fstat(self._file(place.path).fileno()).st_size - place.offset - head.n_head_bytes
+                if head.n_bytes > n_bytes:
+                    raise ValueError(f"it ends {head.n_bytes - n_bytes} bytes too early")
+            return head
         except OSError as fault:
             raise _unreadable(place.path, fault) from None
         except ValueError as fault:

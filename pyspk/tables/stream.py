@@ -18,7 +18,7 @@ from pyspk.tables.matrix import parse_head
 
 CUT_SHORT = "the archive is cut short or damaged"
 _BLANKS = b" \t\n"
-_BLOCK = 1 << 26           # bytes read at a time: most values whole
+_BLOCK = 1 << 24           # bytes read at a time: most values whole
 _MOST_SHOWN = 200          # characters of a name: where an archive is damaged it may be as long as the rest of it
 
 

@@ -1,0 +1,1 @@
+"""Files of any bytes, given to everything that reads files of users; see targets.py."""
