@@ -34,12 +34,12 @@ class Interruption:
 
 @contextmanager
 def handling(numbers: Iterable[int], handler: Callable) -> Iterator[None]:
-    """Within the block handler(number, frame) is called for these signals, but for those that nohup has ignored.
+    """Within the block handler(number, frame) is called for these signals, but not for a SIGHUP that nohup has ignored.
 
     In the main thread only.
     """
     before = {number: signal.signal(number, handler) for number in numbers
-              if signal.getsignal(number) is not signal.SIG_IGN}
+              if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN}
     try:
         yield
     finally:
