@@ -32,6 +32,14 @@ CONFIG = replace(SMALL, average_epochs=2)      # 3 epochs of 5 batches (36 of 48
 N_BATCHES = 15
 
 
+@pytest.fixture(autouse=True)
+def no_nohup():
+    """SIGHUP is not ignored, as it is where nohup runs the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def train(data, folder, config=CONFIG):
     loop.train(config, data, folder, World())
     return (folder / FINAL).read_bytes()
