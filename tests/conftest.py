@@ -1,9 +1,12 @@
 """What the tests share: a small corpus of synthetic speakers, and a way to run a step as a user does."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +41,19 @@ def step():
         return done.stdout
 
     return call
+
+
+def wait_until_nothing_mentions(folder: Path, patience_s: float = 10) -> None:
+    """Until no process has `folder` in its command line."""
+    def lines() -> Iterator[bytes]:
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                yield path.read_bytes()
+
+    began = time.monotonic()
+    while any(str(folder).encode() in line for line in lines()):
+        assert time.monotonic() - began < patience_s, "processes live on"
+        time.sleep(0.05)
 
 
 def voice(speaker: int, utt: int, seconds: float) -> np.ndarray:

@@ -1,15 +1,13 @@
 """The recipes as users type them: on Kaldi directories made elsewhere, on own recordings, killed and resumed."""
 
-import contextlib
 import subprocess
 import time
-from pathlib import Path
 
 import kaldi_native_io as kio
 import numpy as np
 import pytest
 import soundfile
-from conftest import RATE_HZ, ROOT, environment, voice
+from conftest import RATE_HZ, ROOT, environment, voice, wait_until_nothing_mentions
 
 from pyspk.tables.archive import ArchiveReader, read_scp
 
@@ -152,19 +150,6 @@ def test_own_recordings_of_any_kind_go_through_and_a_second_run_is_current(own_r
     assert time.monotonic() - began < 60                               # nothing was computed again
     assert done.stderr.count("is current") == 11 and "wrote" not in done.stderr and "EER" in done.stdout
     assert results(undisturbed) == before
-
-
-def wait_until_nothing_mentions(folder, patience_s=10):
-    """Until no process has `folder` in its command line."""
-    def lines():
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            with contextlib.suppress(OSError):
-                yield path.read_bytes()
-
-    began = time.monotonic()
-    while any(str(folder).encode() in line for line in lines()):
-        assert time.monotonic() - began < patience_s, "processes of the killed run live on"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("moment", ["feats", "training", "extraction"])

@@ -14,20 +14,18 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import soundfile
-from conftest import RATE_HZ, ROOT, environment, voice
+from conftest import ROOT, environment
 
 STAGES = range(1, 6)      # stage 0 fetches nothing where there is a corpus
 OPTIONS = ["--device", "cpu", "--nj", "2", "--train-opts",
            "--set depth=18 --set channels=2 --set emb_dim=8 --set chunk_frames=40 --set batch_size=8 --set n_epochs=8 "
            "--set samples_per_epoch=0 --set warmup_epochs=1 --set margin_start_epoch=0 --set margin_full_epoch=1 "
            "--set valid_speakers=2 --set precision=float32 --set n_workers=1 --set checkpoint_minutes=0.001"]
-PATIENCE_S = 30           # for what a killed run started to end by itself
 
 
 def pytest_addoption(parser):
@@ -117,22 +115,11 @@ def copy(source: Path, target: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory) -> Path:
-    """DIR/SPEAKER/UTT.wav: 9 speakers with 5 recordings."""
-    folder = tmp_path_factory.mktemp("corpus")
-    for speaker in range(9):
-        (folder / f"spk{speaker}").mkdir()
-        for utt in range(5):
-            soundfile.write(folder / f"spk{speaker}" / f"{utt}.wav", voice(speaker, utt, 1.5), RATE_HZ)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def recipe(corpus, tmp_path_factory) -> Recipe:
+def recipe(recordings, tmp_path_factory) -> Recipe:
     """The recipe, run once without disturbance, each step on the way remembered."""
     folder = tmp_path_factory.mktemp("recipe")
     (folder / "work").mkdir()
-    one = Recipe(corpus, folder / "work", folder)
+    one = Recipe(recordings, folder / "work", folder)
     for stage in STAGES:
         copy(one.work, one.before(stage))
         began = time.monotonic()
@@ -159,16 +146,3 @@ def kill(pids: list[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-
-
-def wait_until_nothing_mentions(folder: Path) -> None:
-    """Until no process has `folder` in its command line."""
-    def lines() -> Iterator[bytes]:
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            with contextlib.suppress(OSError):
-                yield path.read_bytes()
-
-    give_up = time.monotonic() + PATIENCE_S
-    while any(str(folder).encode() in line for line in lines()):
-        assert time.monotonic() < give_up, "processes of the killed run live on"
-        time.sleep(0.05)

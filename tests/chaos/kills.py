@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import wait_until_nothing_mentions
 
-from chaos.conftest import STAGES, family, kill, wait_until_nothing_mentions
+from chaos.conftest import STAGES, family, kill
 
 VICTIMS = {"run.sh alone": lambda pids, _: pids[:1], "all processes": lambda pids, _: pids[::-1],
            "one process": lambda pids, draw: [draw.choice(pids)]}
@@ -27,7 +28,7 @@ def test_killed_at_random_moments(recipe, happened, pytestconfig, stage):
         was_over = running.poll() is not None
         kill(VICTIMS[whom](family(running.pid), draw))
         code = running.wait()
-        wait_until_nothing_mentions(recipe.work)
+        wait_until_nothing_mentions(recipe.work, patience_s=30)
         recipe.run(stage)
         recipe.assert_as_undisturbed(stage)
         came_to = "it was over" if was_over or code == 0 else f"code {code}"
