@@ -4,7 +4,9 @@ One process needs no set-up: a World of its own is alone, and each method then g
 processes must call the methods in the same order with tensors of the same shape.
 """
 
+import gc
 import os
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -136,13 +138,26 @@ def joined(device: torch.device, timeout_s: float = 1800.0) -> Iterator[World]:
     try:
         yield world
         world.any(False)
-    except RuntimeError as fault:
-        if not _is_of_the_network(fault):
+    except BaseException as fault:
+        _let_go_of_what_it_holds(fault)
+        if not (isinstance(fault, RuntimeError) and _is_of_the_network(fault)):
             raise
         raise UserError(f"process {world.rank + 1} of {world.size} lost another one ({_first_line(fault)}); what ended "
                         "that one stands above, or in its machine's log") from None
     finally:
+        gc.collect()
         dist.destroy_process_group()
+
+
+def _let_go_of_what_it_holds(fault: BaseException) -> None:
+    """Forget the local variables of the frames that `fault` and those before it came through and that have ended.
+
+    A DistributedDataParallel among them would outlive the group of processes and, when it goes, wait for ever: for a
+    thread of the group that waits for Python's lock, which is held then (torch 2.13, gloo).
+    """
+    while fault:
+        traceback.clear_frames(fault.__traceback__)
+        fault = fault.__cause__ or fault.__context__
 
 
 def check_gpus(n_processes: int, device: torch.device) -> None:

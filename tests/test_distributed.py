@@ -270,6 +270,40 @@ def test_a_process_that_others_leave_says_so_in_one_line(capfd):
     assert re.search(r"error: process 2 of 2 lost another one \(.*\); what ended that one stands above", said), said
 
 
+A_FAULT_HOLDS_A_NETWORK = """
+import gc, torch, torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from pyspk.errors import UserError
+from pyspk.world import joined
+
+def block():
+    net = DistributedDataParallel(torch.nn.Linear(2, 2))
+    cycle = [net]
+    cycle.append(cycle)
+    net(torch.ones(1, 2)).sum().backward()
+    try:
+        raise RuntimeError("inside")
+    except RuntimeError:
+        raise UserError("outside")
+
+def look_and_end(end=dist.destroy_process_group):
+    print(sum(isinstance(one, DistributedDataParallel) for one in gc.get_objects()), "networks are left", flush=True)
+    end()
+
+dist.destroy_process_group = look_and_end
+try:
+    with joined(torch.device("cpu")):
+        block()
+except UserError as fault:
+    print(fault, flush=True)
+"""
+
+
+def test_no_network_outlives_the_group_whose_threads_it_would_wait_for(capfd):
+    assert launch(2, CPU, python(A_FAULT_HOLDS_A_NETWORK), grace_s=20) == 0
+    assert sorted(capfd.readouterr().out.splitlines()) == ["0 networks are left"] * 2 + ["outside"] * 2
+
+
 def test_a_command_that_is_none_is_an_error():
     with pytest.raises(FileNotFoundError, match="no-such-command"):
         launch(2, CPU, ["no-such-command"])

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, environment, write_data_dir
+from conftest import ROOT, environment, wait_until_nothing_mentions, write_data_dir
 from test_training import SMALL
 
 from pyspk.errors import UserError
@@ -254,6 +254,7 @@ def test_processes_of_a_torchrun_that_is_gone_save_and_end(data, tmp_path, numbe
     while "SIGTERM came; the same command goes on from here" not in (tmp_path / "said").read_text():
         assert time.monotonic() < give_up
         time.sleep(0.05)
+    wait_until_nothing_mentions(tmp_path)
 
 
 def test_torchrun_starts_it_too(data, tmp_path):
