@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Looks for bytes that a reader of targets.py cannot stand, guided by the code that they reach.
 
-    PYTHONPATH=.:tests tests/fuzz/run.py TARGET [-max_total_time=600] [-other_option=of_libFuzzer] [FOLDER]
-    PYTHONPATH=.:tests tests/fuzz/run.py                     # names the targets
+    PYTHONPATH=. tests/fuzz/run.py TARGET [-max_total_time=600] [-other_option=of_libFuzzer] [FOLDER]
+    PYTHONPATH=. tests/fuzz/run.py                     # names the targets
 
 FOLDER keeps what reached new code, to go on from. Needs the package atheris. Exit: 0 nothing found in the given time;
 else the traceback, and the bytes in a file crash-*. What is found becomes a test.
@@ -17,6 +17,7 @@ try:
 except ImportError:
     sys.exit("run.py: error: it needs the package atheris: pip install atheris")
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 with atheris.instrument_imports(include=["pyspk"]):
     from fuzz.targets import TARGETS, attempt
 
