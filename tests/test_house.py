@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
     ["errors", "console"],
     ["tables", "jobs", "shards", "pictures", "metrics", "world", "nets", "losses"],
-    ["datadir", "audio", "scoring"],
+    ["datadir", "audio", "scoring", "calibration"],
     ["features", "model", "published"],
     ["augment", "embeddings"],
     ["chunks", "waves", "frontend"],
