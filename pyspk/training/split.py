@@ -57,7 +57,7 @@ def split_speakers(utt2spk: Mapping[str, str], config: TrainConfig, where: Path)
         if spk in valid and original_name(utt, utt2spk) == utt:
             valid[spk].append(utt)
     split = Split(spk2id, utts, [spk2id[utt2spk[utt]] for utt in utts],
-                  {spk: _spread(of_spk, config.valid_utts_per_speaker) for spk, of_spk in valid.items()})
+                  {spk: spread(of_spk, config.valid_utts_per_speaker) for spk, of_spk in valid.items()})
     if config.goes_by_validation and not split.can_validate:
         raise UserError(f"{where}: patience_epochs and average_of = best go by the EER of held-out speakers, and "
                         f"{n_valid} are held out, with {sum(map(len, split.valid.values()))} utterances; set "
@@ -74,6 +74,6 @@ def _refuse_small(n_utts: Mapping[str, int], fewest: int, where: Path) -> None:
                         "train on all with --set min_utts_per_speaker=1")
 
 
-def _spread(utts: Sequence[str], n: int) -> list[str]:
+def spread(utts: Sequence[str], n: int) -> list[str]:
     """At most n of `utts`, evenly spaced."""
     return [utts[int((i + 0.5) * len(utts) / n)] for i in range(n)] if len(utts) > n else list(utts)
