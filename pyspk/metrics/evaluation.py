@@ -1,5 +1,6 @@
 """All that scores of target and nontarget trials tell about a system, from one sort."""
 
+from bisect import bisect_left
 from functools import cached_property
 from math import log
 
@@ -83,6 +84,15 @@ class Evaluation:
             return missed / len(self.targets), 1 - rejected / len(self.nontargets)
         target_sum, nontarget_sum = self._sums
         return float(target_sum[missed] / target_sum[-1]), float(1 - nontarget_sum[rejected] / nontarget_sum[-1])
+
+    def eer_threshold(self) -> float:
+        """The lowest score at which, as the threshold, P_miss is no less than P_fa."""
+        def excess(threshold: float) -> float:
+            p_miss, p_fa = self.rates(threshold)
+            return p_miss - p_fa
+
+        places = [(side, bisect_left(side, 0.0, key=excess)) for side in (self.targets, self.nontargets)]
+        return min(float(side[place]) for side, place in places if place < len(side))
 
     def cllr(self) -> float:
         """The cost of log-likelihood ratios (natural logarithm) in bits, at least 0; 1 is what llr = 0 for all costs.

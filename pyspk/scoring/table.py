@@ -5,40 +5,59 @@ from pathlib import Path
 
 import numpy as np
 
-from pyspk import metrics
+from pyspk.metrics import Cost, Evaluation, eer_interval, speakers_from_trials
 from pyspk.scoring.trials import Trials, look_up, match, read_scores, read_trials
 from pyspk.tables.text import read_table
 
 
 def metrics_table(trials: str | Path, score_files: Sequence[str | Path], p_targets: Sequence[float] = (0.01, 0.05),
-                  utt2spk: str | Path | None = None) -> list[str]:
+                  utt2spk: str | Path | None = None, c_miss: float = 1.0, c_fa: float = 1.0,
+                  everything: bool = False) -> list[str]:
     """A header, then a line for each score file: speakers, trials, EER in % with 95% interval, minDCF at each prior.
 
-    The interval resamples the speakers of utt2spk; without it, those that speakers_from_trials finds.
-    Raises UserError as read_trials, read_scores, match and the metrics do.
+    everything: EER on the convex hull, actDCF at each prior, Cllr and min Cllr as well; actDCF and Cllr take the scores
+    for natural log-likelihood ratios. The interval resamples the speakers of utt2spk; without it, those that
+    speakers_from_trials finds. Raises UserError as read_trials, read_scores, match and the metrics do.
     """
     listed = read_trials(trials)
-    enroll_spk, test_spk = speakers_of(listed, utt2spk)
-    n_spk = np.count_nonzero(np.bincount(np.concatenate([enroll_spk, test_spk])))
-    n_target = int(np.count_nonzero(listed.is_target))
-    rows = [["scores", "speakers", "targets", "nontargets", "EER %", "95% interval",
-             *(f"minDCF({p:g})" for p in p_targets)]]
-    one_folder = len({Path(path).parent for path in score_files}) == 1
-    for path in score_files:
+    speakers = speakers_of(listed, utt2spk)
+    costs = [Cost(p, c_miss, c_fa) for p in p_targets]
+    rows = [["scores", "speakers", "targets", "nontargets", "EER %", "95% interval", *cost_titles("minDCF", costs),
+             *(["EER hull %", *cost_titles("actDCF", costs), "Cllr", "min Cllr"] if everything else [])]]
+    for name, path in named(score_files):
         score = match(listed, read_scores(path), trials, path)
-        sides = score[listed.is_target], score[~listed.is_target]
-        low, high = metrics.eer_interval(score, listed.is_target, enroll_spk, test_spk)
-        name = Path(path).name if one_folder else str(path)
-        rows.append([name, str(n_spk), str(n_target), str(len(score) - n_target),
-                     f"{100 * metrics.eer(*sides):.3f}", f"{100 * low:.3f}-{100 * high:.3f}",
-                     *(f"{metrics.min_dcf(*sides, p_target=p):.4f}" for p in p_targets)])
+        system = Evaluation(score[listed.is_target], score[~listed.is_target])
+        low, high = eer_interval(score, listed.is_target, *speakers)
+        rows.append([name, str(count_speakers(*speakers)), str(len(system.targets)), str(len(system.nontargets)),
+                     f"{100 * system.eer():.3f}", f"{100 * low:.3f}-{100 * high:.3f}",
+                     *(f"{system.min_dcf(cost):.4f}" for cost in costs)])
+        if everything:
+            rows[-1] += [f"{100 * system.eer_hull():.3f}", *(f"{system.act_dcf(cost):.4f}" for cost in costs),
+                         f"{system.cllr():.4f}", f"{system.min_cllr():.4f}"]
     return aligned(rows)
+
+
+def cost_titles(measure: str, costs: Sequence[Cost]) -> list[str]:
+    """minDCF(0.01) for each cost; minDCF(0.01, 10, 1) where a miss or a false alarm costs other than 1."""
+    return [f"{measure}({cost.p_target:g})" if cost.c_miss == cost.c_fa == 1
+            else f"{measure}({cost.p_target:g}, {cost.c_miss:g}, {cost.c_fa:g})" for cost in costs]
+
+
+def named(score_files: Sequence[str | Path]) -> list[tuple[str, str | Path]]:
+    """(what it is called in a table, file) of each: its name if all lie in one folder, else its path."""
+    in_one_folder = len({Path(path).parent for path in score_files}) == 1
+    return [(Path(path).name if in_one_folder else str(path), path) for path in score_files]
+
+
+def count_speakers(enroll_spk: np.ndarray, test_spk: np.ndarray) -> int:
+    """How many different ones there are, of integers from 0."""
+    return int(np.count_nonzero(np.bincount(np.concatenate([enroll_spk, test_spk]))))
 
 
 def speakers_of(trials: Trials, utt2spk: str | Path | None) -> tuple[np.ndarray, np.ndarray]:
     """The speaker of each trial's enroll and test side, (n,) integers from 0 each."""
     if utt2spk is None:
-        return metrics.speakers_from_trials(trials.enroll, trials.test, trials.is_target)
+        return speakers_from_trials(trials.enroll, trials.test, trials.is_target)
     speaker_of = read_table(utt2spk)
     speaker_of = {spk: spk for spk in speaker_of.values()} | speaker_of     # trials may enroll a whole speaker
     numbers: dict[str, int] = {}

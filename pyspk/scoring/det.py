@@ -1,0 +1,47 @@
+"""A picture of the DET curves of several systems."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.special import ndtri
+
+from pyspk.metrics import Evaluation
+from pyspk.pictures import picture, picture_kind
+from pyspk.scoring.table import named
+from pyspk.scoring.trials import match, read_scores, read_trials
+
+_TICKS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 90, 95, 98, 99)      # in %
+_WIDEST = (0.01, 99.0)
+_FEWEST_ERRORS = 0.5                     # of all trials: fewer than one error is drawn at the edge
+
+
+def plot_det(trials: str | Path, score_files: Sequence[str | Path], path: str | Path) -> None:
+    """Draw the DET curve of each score file to `path`, .png, .svg or .pdf, on axes of normal deviates.
+
+    Martin et al. 1997, "The DET curve in assessment of detection task performance" (Eurospeech): Gaussian scores give
+    straight lines. Raises UserError for another ending, and as read_trials, read_scores, match and Evaluation do.
+    """
+    picture_kind(path)
+    listed = read_trials(trials)
+    systems = []
+    for name, file in named(score_files):
+        score = match(listed, read_scores(file), trials, file)
+        system = Evaluation(score[listed.is_target], score[~listed.is_target])
+        systems.append((f"{name}, EER {100 * system.eer():.2f}%", *system.det()))
+    least = [_FEWEST_ERRORS / max(1, np.count_nonzero(side)) for side in (listed.is_target, ~listed.is_target)]
+    with picture(path, 5.5, 5.5) as figure:
+        axes = figure.add_axes((0, 0, 1, 1))
+        for label, p_miss, p_fa in systems:
+            y, x = (ndtri(np.clip(rate, edge, 1 - edge)) for rate, edge in zip((p_miss, p_fa), least, strict=True))
+            axes.plot(x, y, label=label, linewidth=1.5)
+        low = min(min(rate[rate > 0].min() for rate in system[1:]) for system in systems)
+        ends = ndtri(np.clip([low / 2, 0.6], *(rate / 100 for rate in _WIDEST)))
+        axes.plot(ends, ends, color="0.7", linewidth=0.8, linestyle=":")
+        for set_ticks, set_ends in ((axes.set_xticks, axes.set_xlim), (axes.set_yticks, axes.set_ylim)):
+            set_ticks([ndtri(tick / 100) for tick in _TICKS], [f"{tick:g}" for tick in _TICKS])
+            set_ends(ends)
+        axes.set_xlabel("P fa: nontarget trials accepted, in %")
+        axes.set_ylabel("P miss: target trials rejected, in %")
+        axes.grid(alpha=0.3)
+        axes.legend()
