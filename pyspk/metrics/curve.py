@@ -1,5 +1,7 @@
 """The error rates at every threshold that matters, their convex hull, and what follows from them."""
 
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,11 +33,8 @@ class Curve:
 
     def equal_error(self) -> float:
         """The rate where the lines between neighbouring points cross P_miss = P_fa, in [0, 1]."""
-        p_miss, p_fa = self.p_miss, self.p_fa
-        after = int(np.searchsorted(p_miss - p_fa, 0.0))            # >= 1: the difference begins at -1
-        (miss_0, miss_1), (fa_0, fa_1) = p_miss[after - 1:after + 1], p_fa[after - 1:after + 1]
-        share = (fa_0 - miss_0) / ((fa_0 - miss_0) + (miss_1 - fa_1))
-        return float(miss_0 + share * (miss_1 - miss_0))
+        n_target, n_nontarget = self.missed[-1], self.rejected[-1]
+        return equal_error(len(self.missed), lambda i: (self.missed[i] / n_target, 1 - self.rejected[i] / n_nontarget))
 
     def hull(self) -> "Curve":
         """The corners of the lower convex hull.
@@ -67,6 +66,18 @@ class Curve:
             kept += [after - 1, after]
         points = np.unique(np.concatenate(kept))
         return Curve(self.missed[points], self.rejected[points])
+
+
+def equal_error(n_points: int, point: Callable[[int], tuple[float, float]]) -> float:
+    """Where the line through point(0) ... point(n_points - 1), (P_miss, P_fa) each, crosses P_miss = P_fa. O(log n)."""
+    def excess(number: int) -> float:
+        p_miss, p_fa = point(number)
+        return p_miss - p_fa
+
+    after = bisect_left(range(n_points), 0.0, key=excess)           # >= 1: the difference begins at -1
+    (miss_0, fa_0), (miss_1, fa_1) = point(after - 1), point(after)
+    share = (fa_0 - miss_0) / ((fa_0 - miss_0) + (miss_1 - fa_1))
+    return float(miss_0 + share * (miss_1 - miss_0))
 
 
 def det_points(target_scores: np.ndarray, nontarget_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ from math import log
 import numpy as np
 
 from pyspk.metrics.cost import Cost
-from pyspk.metrics.curve import Curve, corner_counts, sorted_sides
+from pyspk.metrics.curve import Curve, corner_counts, equal_error, sorted_sides
 
 
 class Evaluation:
@@ -58,7 +58,11 @@ class Evaluation:
 
     def eer(self) -> float:
         """The equal error rate, in [0, 1]: where the lines between neighbouring DET points cross P_miss = P_fa."""
-        return self.curve.equal_error()
+        if self._sums is None:
+            return self.curve.equal_error()
+        corners, (target_sum, nontarget_sum) = self._sides.corners, self._sums      # a few points, not the whole curve
+        return equal_error(len(corners.missed), lambda i: (target_sum[corners.missed[i]] / target_sum[-1],
+                                                           1 - nontarget_sum[corners.rejected[i]] / nontarget_sum[-1]))
 
     def eer_hull(self) -> float:
         """The equal error rate on the ROC's convex hull, in [0, 0.5]: never above eer().

@@ -11,9 +11,8 @@ from pyspk.pictures import picture, picture_kind
 from pyspk.scoring.table import named
 from pyspk.scoring.trials import match, read_scores, read_trials
 
-_TICKS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 90, 95, 98, 99)      # in %
-_WIDEST = (0.01, 99.0)
-_FEWEST_ERRORS = 0.5                     # of all trials: fewer than one error is drawn at the edge
+_TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60)      # in %
+_GREATEST = 0.6                          # what has more errors is not drawn
 
 
 def plot_det(trials: str | Path, score_files: Sequence[str | Path], path: str | Path) -> None:
@@ -29,18 +28,17 @@ def plot_det(trials: str | Path, score_files: Sequence[str | Path], path: str | 
         score = match(listed, read_scores(file), trials, file)
         system = Evaluation(score[listed.is_target], score[~listed.is_target])
         systems.append((f"{name}, EER {100 * system.eer():.2f}%", *system.det()))
-    least = [_FEWEST_ERRORS / max(1, np.count_nonzero(side)) for side in (listed.is_target, ~listed.is_target)]
+    shown = [rates[(rates > 0) & (rates.max(axis=0) <= _GREATEST)] for rates in map(np.stack, (c[1:] for c in systems))]
+    ends = np.array([np.concatenate(shown).min(initial=0.1) / 2, _GREATEST])
     with picture(path, 5.5, 5.5) as figure:
         axes = figure.add_axes((0, 0, 1, 1))
         for label, p_miss, p_fa in systems:
-            y, x = (ndtri(np.clip(rate, edge, 1 - edge)) for rate, edge in zip((p_miss, p_fa), least, strict=True))
+            y, x = (ndtri(np.clip(rate, ends[0] / 2, 1 - ends[0])) for rate in (p_miss, p_fa))
             axes.plot(x, y, label=label, linewidth=1.5)
-        low = min(min(rate[rate > 0].min() for rate in system[1:]) for system in systems)
-        ends = ndtri(np.clip([low / 2, 0.6], *(rate / 100 for rate in _WIDEST)))
-        axes.plot(ends, ends, color="0.7", linewidth=0.8, linestyle=":")
+        axes.plot(ndtri(ends), ndtri(ends), color="0.7", linewidth=0.8, linestyle=":")
         for set_ticks, set_ends in ((axes.set_xticks, axes.set_xlim), (axes.set_yticks, axes.set_ylim)):
             set_ticks([ndtri(tick / 100) for tick in _TICKS], [f"{tick:g}" for tick in _TICKS])
-            set_ends(ends)
+            set_ends(ndtri(ends))
         axes.set_xlabel("P fa: nontarget trials accepted, in %")
         axes.set_ylabel("P miss: target trials rejected, in %")
         axes.grid(alpha=0.3)
