@@ -3,12 +3,29 @@
 import tracemalloc
 from fractions import Fraction
 from itertools import pairwise
+from math import exp, log, log2
 
 import numpy as np
 import pytest
+from scipy.special import ndtri
 
 from pyspk.errors import UserError
-from pyspk.metrics import det_points, eer, eer_interval, eer_replicates, min_dcf, speakers_from_trials
+from pyspk.metrics import (
+    Cost,
+    Evaluation,
+    act_dcf,
+    cllr,
+    det_points,
+    eer,
+    eer_hull,
+    eer_interval,
+    eer_replicates,
+    interval,
+    min_cllr,
+    min_dcf,
+    replicates,
+    speakers_from_trials,
+)
 
 
 def exact_points(targets, nontargets):
@@ -88,6 +105,183 @@ def test_a_cost_that_is_none_is_refused(cost):
         min_dcf(np.array([1.0]), np.array([0.0]), **cost)
 
 
+# ---- the convex hull
+
+def hull_eer_by_minimax(targets, nontargets):
+    """The greatest, over all priors, of the least error rate: a piecewise linear function of the prior, so that its
+    greatest value lies where the lines of two thresholds cross."""
+    points = set(exact_points(targets.tolist(), nontargets.tolist()))
+
+    def least(prior):
+        return min(prior * miss + (1 - prior) * fa for miss, fa in points)
+
+    crossings = {(fa_1 - fa_0) / (miss_0 - miss_1 + fa_1 - fa_0)
+                 for miss_0, fa_0 in points for miss_1, fa_1 in points if miss_0 > miss_1 and fa_0 < fa_1}
+    return max(map(least, crossings))
+
+
+@pytest.mark.parametrize(("targets", "nontargets", "expected"), [
+    ([2, 3], [0, 1], 0),                   # apart
+    ([0, 1], [2, 3], 1 / 2),               # the wrong way round: accept at random
+    ([1, 3], [0, 2], 1 / 4),               # (P_miss, P_fa) from (0, 1/2) to (1/2, 0), past the corner (1/2, 1/2)
+    ([5, 5, 5], [5, 5], 1 / 2),
+    ([1, 3, 5, 7], [0, 2], 1 / 6),         # (0, 1/2) to (1/4, 0): x = 1/2 - 2 x
+])
+def test_eer_on_the_hull_equals_the_value_worked_out_by_hand(targets, nontargets, expected):
+    assert eer_hull(np.array(targets), np.array(nontargets)) == pytest.approx(expected, abs=1e-15)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_eer_on_the_hull_is_the_greatest_least_error_of_all_priors(seed):
+    rng = np.random.default_rng(seed)
+    targets, nontargets = rng.integers(0, 15, rng.integers(2, 20)) + 3, rng.integers(0, 15, rng.integers(2, 30))
+    assert eer_hull(targets, nontargets) == pytest.approx(float(hull_eer_by_minimax(targets, nontargets)), abs=1e-12)
+    assert eer_hull(targets, nontargets) <= eer(targets, nontargets) + 1e-12
+
+
+def kaldi_eer(targets, nontargets):
+    """The convention of Kaldi's compute-eer: the share of targets below the first target score whose counterpart, as
+    far from the top of the nontargets as it is from the bottom of the targets, is lower."""
+    targets, nontargets = sorted(targets), sorted(nontargets)
+    for position, threshold in enumerate(targets):
+        counterpart = len(nontargets) - 1 - int(len(nontargets) * position / len(targets))
+        if nontargets[max(counterpart, 0)] < threshold:
+            return position / len(targets)
+    return (len(targets) - 1) / len(targets)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_eer_differs_from_kaldis_by_a_step_of_the_curve(seed):
+    rng = np.random.default_rng(seed)
+    n_target, n_nontarget = rng.integers(50, 400, 2)
+    targets, nontargets = rng.normal(2, 1, n_target), rng.normal(0, 1, n_nontarget)
+    assert abs(eer(targets, nontargets) - kaldi_eer(targets, nontargets)) <= 1 / n_target + 1 / n_nontarget
+
+
+# ---- log-likelihood ratios
+
+def test_act_dcf_equals_the_value_worked_out_by_hand():
+    targets, nontargets = np.array([-1, 3, 4, 5.0]), np.array([-5, -2, 2, 6.0])
+    assert Cost(0.05).threshold == pytest.approx(log(19))                   # 2.94: one of each kind on the wrong side
+    assert act_dcf(targets, nontargets, 0.05) == pytest.approx((0.05 / 4 + 0.95 / 4) / 0.05)
+    assert act_dcf(targets, nontargets, 0.5) == pytest.approx(1 / 4 + 2 / 4)                    # above 0
+    assert act_dcf(targets, nontargets, 0.5, c_miss=10) == pytest.approx(3 / 4)                 # above log(1 / 10)
+    assert act_dcf(targets, nontargets, 0.5, c_fa=exp(5.5)) == pytest.approx(1 + exp(5.5) / 4)  # no target is above 5.5
+    assert act_dcf(np.array([0.0]), np.array([-1.0]), 0.5) == 1                 # a score on the threshold is rejected
+
+
+def test_act_dcf_is_no_less_than_min_dcf():
+    rng = np.random.default_rng(0)
+    targets, nontargets = rng.normal(2, 2, 300), rng.normal(-2, 2, 500)
+    for p in (0.01, 0.05, 0.3, 0.9):
+        assert act_dcf(targets, nontargets, p) >= min_dcf(targets, nontargets, p)
+
+
+def test_cllr_equals_the_value_worked_out_by_hand():
+    assert cllr(np.zeros(3), np.zeros(2)) == pytest.approx(1)
+    targets, nontargets = np.array([0, log(3)]), np.array([-log(7), log(3), 0, 0])
+    by_hand = ((1 + log2(4 / 3)) / 2 + (log2(8 / 7) + 2 + 1 + 1) / 4) / 2
+    assert cllr(targets, nontargets) == pytest.approx(by_hand, abs=1e-14)
+    assert cllr(targets.astype(np.float32), nontargets) == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_cllr_of_huge_ratios_is_finite():
+    assert cllr(np.array([1e4, -1e4]), np.array([-1e4])) == pytest.approx(1e4 / log(2) / 4)
+
+
+def min_cllr_by_pooling(targets, nontargets):
+    """Blocks of neighbouring scores, one score each at first, joined while the share of targets falls."""
+    blocks = []
+    for score in sorted({*targets, *nontargets}):
+        blocks.append([sum(s == score for s in targets), sum(s == score for s in nontargets)])
+        while len(blocks) > 1 and Fraction(blocks[-2][0], sum(blocks[-2])) >= Fraction(blocks[-1][0], sum(blocks[-1])):
+            last = blocks.pop()
+            blocks[-1] = [blocks[-1][0] + last[0], blocks[-1][1] + last[1]]
+    total = 0.0
+    for n_target, n_nontarget in blocks:
+        odds = (n_target / len(targets)) / (n_nontarget / len(nontargets)) if n_nontarget else np.inf
+        total += n_target * log2(1 + 1 / odds) / len(targets) if n_target else 0
+        total += n_nontarget * log2(1 + odds) / len(nontargets) if n_nontarget else 0
+    return total / 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_min_cllr_equals_pooling_one_by_one(seed):
+    rng = np.random.default_rng(seed)
+    targets, nontargets = rng.integers(0, 15, rng.integers(1, 40)) + 3, rng.integers(0, 15, rng.integers(1, 60))
+    assert min_cllr(targets, nontargets) == pytest.approx(min_cllr_by_pooling(targets, nontargets), abs=1e-12)
+
+
+@pytest.mark.parametrize(("targets", "nontargets", "expected"), [
+    ([2, 3], [0, 1], 0), ([0, 1], [2, 3], 1),
+    ([1, 3], [0, 2], 1 / 2),               # the pair in the middle tells nothing: half of each side costs one bit
+])
+def test_min_cllr_equals_the_value_worked_out_by_hand(targets, nontargets, expected):
+    assert min_cllr(np.array(targets), np.array(nontargets)) == pytest.approx(expected, abs=1e-15)
+
+
+def test_true_ratios_cost_about_what_the_best_function_of_them_does():
+    rng = np.random.default_rng(0)
+    targets, nontargets = rng.normal(4.5, 3, 20000), rng.normal(-4.5, 3, 20000)     # their own log-likelihood ratios
+    assert min_cllr(targets, nontargets) < cllr(targets, nontargets) < 1.02 * min_cllr(targets, nontargets)
+    assert cllr(2 * targets, 2 * nontargets) > 1.2 * cllr(targets, nontargets)
+
+
+# ---- one sort for all
+
+def test_an_evaluation_gives_what_the_functions_give():
+    rng = np.random.default_rng(0)
+    targets, nontargets = rng.normal(1, 2, 300), rng.normal(-1, 2, 1000)
+    one, cost = Evaluation(targets, nontargets), (0.1, 2.0, 3.0)
+    assert (one.eer(), one.eer_hull(), one.cllr(), one.min_cllr()) == (
+        eer(targets, nontargets), eer_hull(targets, nontargets), cllr(targets, nontargets),
+        min_cllr(targets, nontargets))
+    assert one.min_dcf(Cost(*cost)) == min_dcf(targets, nontargets, *cost)
+    assert one.act_dcf(Cost(*cost)) == act_dcf(targets, nontargets, *cost)
+    np.testing.assert_array_equal(one.targets, np.sort(targets))
+    np.testing.assert_array_equal(one.nontargets, np.sort(nontargets))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_eer_threshold_is_the_first_with_as_many_misses_as_false_alarms(seed):
+    rng = np.random.default_rng(seed)
+    targets, nontargets = rng.integers(0, 15, rng.integers(1, 40)) + 3, rng.integers(0, 15, rng.integers(1, 60))
+    expected = min(t for t in {*targets, *nontargets}
+                   if Fraction(sum(s <= t for s in targets), len(targets))
+                   >= Fraction(sum(s > t for s in nontargets), len(nontargets)))
+    one = Evaluation(targets, nontargets)
+    assert one.eer_threshold() == expected
+    assert one.rates(expected) == pytest.approx((np.mean(targets <= expected), np.mean(nontargets > expected)))
+
+
+@pytest.mark.parametrize(("n_target", "n_nontarget"), [(300, 200_000), (200_000, 300), (50_000, 50_000), (7, 9)])
+def test_a_thinned_det_curve_looks_like_the_whole(n_target, n_nontarget):
+    rng = np.random.default_rng(0)
+    one = Evaluation(rng.normal(2, 1, n_target), rng.normal(0, 1, n_nontarget))
+    whole = det_points(one.targets, one.nontargets)
+    miss, fa = one.det(2000)
+    assert len(miss) == len(fa) <= 2000
+    assert (miss[0], fa[0], miss[-1], fa[-1]) == (0, 1, 1, 0)
+    assert {*zip(miss, fa, strict=True)} <= {*zip(*whole, strict=True)}
+    # What is left out lies in a box of two kept points no higher, or no wider, than 0.04 normal deviates, the width of a
+    # line on a page; half an error is as far as a plot can go.
+    edges = 0.5 / n_target, 0.5 / n_nontarget
+    x, y = (ndtri(np.clip(rate, edge, 1 - edge)) for rate, edge in zip(whole, edges, strict=True))
+    at = np.searchsorted(whole[0] - whole[1], miss - fa)
+    for left, right in pairwise(at):
+        if right > left + 1:
+            width, height = x[right] - x[left], y[left] - y[right]
+            assert min(width, height) < 0.04
+
+
+@pytest.mark.parametrize("measure", [eer_hull, act_dcf, cllr, min_cllr, Evaluation])
+def test_every_measure_refuses_what_gives_no_rate(measure):
+    with pytest.raises(UserError, match="1 of 3 scores are NaN or infinite"):
+        measure(np.array([1.0, np.nan]), np.array([0.0]))
+    with pytest.raises(UserError, match="no nontarget trials"):
+        measure(np.array([1.0]), np.array([]))
+
+
 # ---- the interval
 
 def some_trials(n_spk, n, seed=0):
@@ -115,6 +309,26 @@ def repeated_trials_rates(score, is_target, enroll, test, n_resamples):
         else:
             n_redrawn += 1
     return rates, n_redrawn
+
+
+COST = Cost(0.3, 2.0, 1.0)
+
+
+def test_replicates_of_any_measure_equal_those_of_repeated_trials():
+    score, is_target, enroll, test = some_trials(9, 300)
+    measures = [Evaluation.eer_hull, Evaluation.cllr, Evaluation.min_cllr, lambda one: one.min_dcf(COST),
+                lambda one: one.act_dcf(COST), lambda one: one.det(100)[0][1]]
+    got = replicates(score, is_target, enroll, test, measures, n_resamples=20)
+    rng, expected = np.random.default_rng(0), []
+    for _ in range(20):
+        drawn = np.bincount(rng.integers(9, size=9), minlength=9)
+        times = np.where(is_target, drawn[enroll], drawn[enroll] * drawn[test])
+        repeated = np.repeat(score, times), np.repeat(is_target, times)
+        one = Evaluation(repeated[0][repeated[1]], repeated[0][~repeated[1]])
+        expected.append([one.eer_hull(), one.cllr(), one.min_cllr(), one.min_dcf(COST), one.act_dcf(COST)])
+    assert got.shape == (20, 6)
+    np.testing.assert_allclose(got[:, :5], expected, atol=1e-12)
+    assert interval(got[:, 0], level=0.5) == tuple(np.quantile(got[:, 0], [0.25, 0.75]))
 
 
 ONE_TARGET_SPEAKER = np.array([3, 1, 2, 0.0]), np.array([True, True, False, False]), [0, 0, 0, 1], [0, 0, 1, 2]
