@@ -263,8 +263,8 @@ def test_a_thinned_det_curve_looks_like_the_whole(n_target, n_nontarget):
     assert len(miss) == len(fa) <= 2000
     assert (miss[0], fa[0], miss[-1], fa[-1]) == (0, 1, 1, 0)
     assert {*zip(miss, fa, strict=True)} <= {*zip(*whole, strict=True)}
-    # What is left out lies in a box of two kept points no higher, or no wider, than 0.04 normal deviates, the width of a
-    # line on a page; half an error is as far as a plot can go.
+    # What is left out lies in a box of two kept points no higher, or no wider, than 0.04 normal deviates, the width of
+    # a line on a page; half an error is as far as a plot can go.
     edges = 0.5 / n_target, 0.5 / n_nontarget
     x, y = (ndtri(np.clip(rate, edge, 1 - edge)) for rate, edge in zip(whole, edges, strict=True))
     at = np.searchsorted(whole[0] - whole[1], miss - fa)

@@ -21,7 +21,7 @@ def fit_llr(columns: np.ndarray, is_target: np.ndarray, p_target: float) -> tupl
     trained as if P were.
 
     columns (n, k) float, each finite and not constant; is_target (n,) bool, of both kinds; 0 < p_target < 1.
-    Where a weighted sum parts the two kinds without error there is no minimum. Then the labels are softened as by
+    Where a weighted sum ranks no target below a nontarget there is no minimum. Then the labels are softened as by
     Platt 1999, "Probabilistic outputs for support vector machines", section 2.2, and the log says so.
     """
     mean, std = columns.mean(axis=0), columns.std(axis=0)
@@ -71,7 +71,7 @@ class _Problem:
         return at, False
 
     def _terms(self, at: np.ndarray, labels: tuple[float, float]) -> tuple[float, np.ndarray, np.ndarray, bool]:
-        """(cost, gradient (k + 1,), curvature (k + 1, k + 1), whether all targets lie above all nontargets)."""
+        """(cost, gradient (k + 1,), curvature (k + 1, k + 1), whether no target lies below a nontarget)."""
         cost, gradient, curvature = 0.0, np.zeros(len(at)), np.zeros((len(at), len(at)))
         lowest, highest = np.inf, -np.inf
         for start in range(0, len(self._is_target), _BLOCK_ROWS):
@@ -88,4 +88,4 @@ class _Problem:
             curvature += x.T @ ((share * p * (1 - p))[:, None] * x)
             lowest = min(lowest, llr[is_target].min(initial=np.inf))
             highest = max(highest, llr[~is_target].max(initial=-np.inf))
-        return cost, gradient, curvature, lowest > highest
+        return cost, gradient, curvature, lowest >= highest

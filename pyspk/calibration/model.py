@@ -16,6 +16,7 @@ from pyspk.tables.text import read_text
 
 _FORMAT = "pyspk calibration 1"
 _FIELDS = {"format": str, "systems": dict, "qualities": dict, "offset": float, "p_target": float, "trained_on": dict}
+_WEIGHTS = "systems", "qualities"
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,15 @@ class Calibration:
             raise UserError(f"{path}: the fields {first_few(odd)} are missing or unknown; the fields are "
                             f"{', '.join(_FIELDS)}")
         for name, kind in _FIELDS.items():
-            values = [saved[name]] if kind is not dict or name == "trained_on" else [saved[name], *saved[name].values()]
-            wanted = [kind, *[float] * (len(values) - 1)]
-            if not all(isinstance(value, (float, int) if one is float else one) and not isinstance(value, bool)
-                       for value, one in zip(values, wanted, strict=True)):
+            is_good = _is_number(saved[name]) if kind is float else isinstance(saved[name], kind)
+            if not is_good or (name in _WEIGHTS and not all(map(_is_number, saved[name].values()))):
                 raise UserError(f"{path}: the field {name} is damaged; calibrate.py makes a calibration")
         del saved["format"]
         return cls(**saved)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, float | int) and not isinstance(value, bool)
 
 
 def _columns(scores: np.ndarray, qualities: np.ndarray | None, systems: Sequence[str],
