@@ -82,21 +82,25 @@ class Evaluation:
 
     def rates(self, threshold: float) -> tuple[float, float]:
         """(P_miss, P_fa) when the trials above `threshold` are accepted."""
-        missed, rejected = (int(np.searchsorted(side, threshold, side="right")) for side in
-                            (self.targets, self.nontargets))
-        if self._sums is None:
-            return missed / len(self.targets), 1 - rejected / len(self.nontargets)
-        target_sum, nontarget_sum = self._sums
-        return float(target_sum[missed] / target_sum[-1]), float(1 - nontarget_sum[rejected] / nontarget_sum[-1])
+        missed, n_target, rejected, n_nontarget = self._counts(threshold)
+        return missed / n_target, 1 - rejected / n_nontarget
 
     def eer_threshold(self) -> float:
         """The lowest score at which, as the threshold, P_miss is no less than P_fa."""
-        def excess(threshold: float) -> float:
-            p_miss, p_fa = self.rates(threshold)
-            return p_miss - p_fa
+        def excess(threshold: float) -> int:
+            missed, n_target, rejected, n_nontarget = self._counts(threshold)
+            return missed * n_nontarget - (n_nontarget - rejected) * n_target      # without rounding
 
-        places = [(side, bisect_left(side, 0.0, key=excess)) for side in (self.targets, self.nontargets)]
+        places = [(side, bisect_left(side, 0, key=excess)) for side in (self.targets, self.nontargets)]
         return min(float(side[place]) for side, place in places if place < len(side))
+
+    def _counts(self, threshold: float) -> tuple[int, int, int, int]:
+        """(targets rejected, targets, nontargets rejected, nontargets)."""
+        missed, rejected = (int(np.searchsorted(side, threshold, "right")) for side in (self.targets, self.nontargets))
+        if self._sums is None:
+            return missed, len(self.targets), rejected, len(self.nontargets)
+        target_sum, nontarget_sum = self._sums
+        return int(target_sum[missed]), int(target_sum[-1]), int(nontarget_sum[rejected]), int(nontarget_sum[-1])
 
     def cllr(self) -> float:
         """The cost of log-likelihood ratios (natural logarithm) in bits, at least 0; 1 is what llr = 0 for all costs.
