@@ -116,3 +116,24 @@ def test_a_mistake_is_one_line(evaluation, tmp_path, step, call, said):
     lines = step(*(places.get(word, word) for word in call), code=1).splitlines()
     assert len(lines) == 2 and said in lines[1]
     assert not (tmp_path / "out").exists()
+
+
+def test_more_measures_groups_and_a_picture(evaluation, tmp_path, step):
+    trials, scp, scores = evaluation / "trials", evaluation / "eval.scp", tmp_path / "cosine"
+    step("score_cosine.py", trials, scp, scp, scores)
+    gender, det, output = tmp_path / "spk2gender", tmp_path / "det.png", tmp_path / "metrics"
+    gender.write_text("".join(f"eval{spk:02d} {'fm'[spk % 2]}\n" for spk in range(6)))
+    call = ("compute_metrics.py", "--all", "--c-miss", 10, "--p-target", 0.01, "--groups", gender, "--utt2spk",
+            evaluation / "utt2spk", "--det", det, "--output", output, trials, scores)
+    said = step(*call)
+    total, groups = output.read_text().split("\n\n")
+    assert "minDCF(0.01, 10, 1)  EER hull %  actDCF(0.01, 10, 1)    Cllr  min Cllr\n" in total
+    assert [line.split("  ")[0] for line in groups.splitlines()] == ["scores", "cosine", "cosine", "cosine"]
+    assert groups.splitlines()[3].split()[1:6] == ["f,", "m", "6", "0", "144"]
+    assert det.read_bytes().startswith(b"\x89PNG") and f"wrote 1 DET curves to {det}\n" in said
+    again = step(*call)
+    assert f"{det} is current\n" in again and again.endswith(f"{output} is current\n") and groups in again
+    assert "all was True, is None" in step(call[0], *call[2:], code=1)
+    assert "a picture's name ends with .png, .svg, .pdf" in step("compute_metrics.py", "--det", tmp_path / "det.gif",
+                                                                 trials, scores, code=1)
+    assert not (tmp_path / "det.gif").exists()

@@ -13,4 +13,5 @@
     launch.py         several processes on this machine, started and ended together
     loop.py           the loop itself
     curves.py         its log, read and drawn
+    trials.py         trials among speakers that were not trained on
 """
