@@ -146,6 +146,12 @@ def test_columns_that_say_nothing_weigh_nothing():
     assert twice.systems["a"] == pytest.approx(plain.systems["s"] / 2) == twice.systems["b"]
 
 
+def test_distances_are_noticed(caplog):
+    llr, is_target = gaussian_ratios(0, 300, 300)
+    fitted = Calibration.fit(-llr, is_target, ["distance"])
+    assert fitted.systems["distance"] < 0 and "higher scores of distance speak against a target" in caplog.text
+
+
 # ---- applied, saved, loaded
 
 FUSION = Calibration({"cosine": 2.0, "asnorm": 0.5}, -1.0, {"duration.min": 0.25}, 0.05, {"trials": "t", "speakers": 4})
@@ -177,6 +183,7 @@ def test_what_is_saved_is_loaded(tmp_path):
     ({"more": 1}, "the fields more are missing or unknown; the fields are format, systems,"),
     ({"systems": {"s": "1"}}, "the field systems is damaged"), ({"offset": "1"}, "the field offset is damaged"),
     ({"qualities": [1]}, "the field qualities is damaged"), ({"p_target": True}, "the field p_target is damaged"),
+    ({"offset": float("nan")}, "the field offset is damaged"), ({"offset": 10**400}, "the field offset is damaged"),
 ])
 def test_a_file_that_is_no_calibration_is_refused(tmp_path, change, said):
     path = tmp_path / "c.json"

@@ -1,6 +1,7 @@
 """A calibration: what turns scores into log-likelihood ratios, kept in a small JSON file."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,12 @@ from pyspk.metrics import Cost
 from pyspk.tables.atomic import atomic_write
 from pyspk.tables.text import read_text
 
+log = logging.getLogger(__name__)
+
 _FORMAT = "pyspk calibration 1"
 _FIELDS = {"format": str, "systems": dict, "qualities": dict, "offset": float, "p_target": float, "trained_on": dict}
 _WEIGHTS = "systems", "qualities"
+_GREATEST = 1e300                        # no NaN, infinity or whole number that no float can hold
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,9 @@ class Calibration:
             raise UserError(f"all scores of {', '.join(systems)} are alike; there is nothing to calibrate")
         weights = np.zeros(columns.shape[1])
         weights[varies], offset = fit_llr(columns[:, varies], is_target, p_target)
+        if len(systems) == 1 and weights[0] < 0:
+            log.warning("higher scores of %s speak against a target: are targets and nontargets mixed up, or are these "
+                        "distances?", systems[0])
         values = weights.tolist()
         return cls(dict(zip(systems, values, strict=False)), offset,
                    dict(zip(quality_names, values[len(systems):], strict=True)), p_target, dict(trained_on or {}))
@@ -110,7 +117,7 @@ class Calibration:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, float | int) and not isinstance(value, bool)
+    return isinstance(value, float | int) and not isinstance(value, bool) and abs(value) < _GREATEST
 
 
 def _columns(scores: np.ndarray, qualities: np.ndarray | None, systems: Sequence[str],

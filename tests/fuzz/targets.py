@@ -19,6 +19,8 @@ import torch
 from pyspk.audio.recording import Recording
 from pyspk.augment import config as augment_config
 from pyspk.augment.description import parse
+from pyspk.calibration import Calibration
+from pyspk.calibration.quality import trial_qualities
 from pyspk.datadir import DataDir
 from pyspk.datadir.fix import fix
 from pyspk.datadir.validate import check
@@ -72,6 +74,12 @@ def _archive(path: Path) -> None:
                 read(place)
             except UserError as fault:
                 assert "\n" not in str(fault)
+
+
+def _quality(path: Path) -> None:
+    trials = path.with_name("trials")
+    trials.write_bytes(TRIALS)
+    trial_qualities(read_trials(trials), [path])
 
 
 def _scores(path: Path) -> None:
@@ -153,6 +161,10 @@ TARGETS = {
         b"speed factor=0.9 reverb id=r1 noise id=n1 at=0 snr=5", b"babble id=a at=1 id=b at=2.5 snr=13")),
     "trials": Target(read_trials, (TRIALS, b"1 id1/a/1.wav id1/b/1.wav\n0 id1/a/1.wav id2/b/1.wav\n")),
     "scores": Target(_scores, (b"a-1 a-2 0.5\na-1 b-1 -1e-3\n",)),
+    "calibration": Target(lambda path: Calibration.load(path).apply(np.zeros(3)), (
+        b'{"format": "pyspk calibration 1", "systems": {"cosine": 20.5}, "qualities": {}, "offset": -3,'
+        b' "p_target": 0.05, "trained_on": {"trials": "t"}}\n',)),
+    "quality": Target(_quality, (b"a-1 0.5\na-2 -1e-3\nb-1 7\n",)),
     "audio": Target(_audio, (_sound("WAV", "PCM_16"), _sound("WAV", "PCM_16", 2), _sound("WAV", "ULAW"),
                              _sound("WAVEX", "FLOAT"), _sound("FLAC", "PCM_16"), _sound("NIST", "PCM_16"),
                              _sound("OGG", "VORBIS"), _sound("MP3", "MPEG_LAYER_III"))),
