@@ -9,6 +9,7 @@ import click
 
 from pyspk.console import run
 from pyspk.datadir import DataDir
+from pyspk.errors import UserError
 from pyspk.tables.records import State, begin
 from pyspk.tables.text import write_table
 
@@ -32,6 +33,9 @@ def main(cohort, utts_per_speaker, most_nontargets, fewest_speakers, overwrite, 
     DATA_DIR is what it was trained on (of which training held some speakers out to validate), or any other.
     """
     data, spk2id, out = DataDir(data_dir), exp_dir / "spk2id", out_dir / "trials"
+    if not spk2id.exists():
+        raise UserError(f"{spk2id}: no such file; train.py writes it. For a network trained elsewhere, and on none of "
+                        "the speakers here, an empty file will do")
     inputs = data.inputs("utt2spk") | {"spk2id": spk2id} | ({"cohort": cohort} if cohort else {})
     settings = {"utts-per-speaker": utts_per_speaker, "most-nontargets": most_nontargets,
                 "fewest-speakers": fewest_speakers}
