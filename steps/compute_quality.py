@@ -31,7 +31,7 @@ def duration(overwrite, data_dir, out):
     if begin(out, {"measure": "duration"}, inputs, overwrite) is State.CURRENT:
         return log.info("%s is current", out)
 
-    from pyspk.calibration.quality import write_log_durations
+    from pyspk.calibration.measures import write_log_durations
     return log.info("wrote %d durations to %s", write_log_durations(data, out), out)
 
 
@@ -44,7 +44,7 @@ def norm(overwrite, xvector_scp, out):
     if begin(out, {"measure": "norm"}, {"xvector scp": xvector_scp}, overwrite) is State.CURRENT:
         return log.info("%s is current", out)
 
-    from pyspk.calibration.quality import write_norms
+    from pyspk.calibration.measures import write_norms
     return log.info("wrote %d norms to %s", write_norms(xvector_scp, out), out)
 
 
@@ -66,7 +66,7 @@ def cohort(top_n, mean, overwrite, xvector_scp, cohort_scp, out):
     if begin(out, settings, inputs, overwrite) is State.CURRENT:
         return log.info("%s is current", out)
 
-    from pyspk.calibration.quality import write_cohort_means
+    from pyspk.calibration.measures import write_cohort_means
     n_means = write_cohort_means(xvector_scp, cohort_scp, out, top_n, mean)
     return log.info("wrote %d cohort means to %s", n_means, out)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from pyspk.calibration import Calibration, files, quality
+from pyspk.calibration import Calibration, files, measures, quality
 from pyspk.datadir import DataDir
 from pyspk.errors import UserError
 from pyspk.metrics import Cost, Evaluation
@@ -247,7 +247,7 @@ def test_durations_come_from_the_best_table(tmp_path, tables, frame_shift, secon
     data = data_dir(tmp_path, **tables)
     if frame_shift:
         (tmp_path / "frame_shift").write_text(f"{frame_shift}\n")
-    assert quality.write_log_durations(data, tmp_path / "out") == 2
+    assert measures.write_log_durations(data, tmp_path / "out") == 2
     assert table(tmp_path / "out") == pytest.approx(dict(zip("ab", np.log(seconds), strict=True)), abs=1e-6)
 
 
@@ -255,7 +255,7 @@ def test_durations_count_speech_where_it_is_known(tmp_path):
     with ArchiveWriter(tmp_path / "vad.ark", tmp_path / "vad.scp") as writer:
         writer.write("a", np.array([1, 1, 0, 1.0]))
         writer.write("b", np.ones(2))
-    quality.write_log_durations(data_dir(tmp_path, utt2num_frames=(300, 50)), tmp_path / "out")
+    measures.write_log_durations(data_dir(tmp_path, utt2num_frames=(300, 50)), tmp_path / "out")
     assert table(tmp_path / "out") == pytest.approx({"a": log(0.03), "b": log(0.02)}, abs=1e-6)
 
 
@@ -264,7 +264,7 @@ def test_utterances_without_speech_are_refused(tmp_path):
         writer.write("a", np.ones(3))
         writer.write("b", np.zeros(2))
     with pytest.raises(UserError, match="1 of 2 utterances have no speech .b.; take them out"):
-        quality.write_log_durations(data_dir(tmp_path), tmp_path / "out")
+        measures.write_log_durations(data_dir(tmp_path), tmp_path / "out")
 
 
 @pytest.mark.parametrize(("tables", "frame_shift", "said"), [
@@ -276,7 +276,7 @@ def test_durations_that_there_are_none_of_are_refused(tmp_path, tables, frame_sh
     if frame_shift:
         (tmp_path / "frame_shift").write_text(f"{frame_shift}\n")
     with pytest.raises(UserError, match=said):
-        quality.write_log_durations(data, tmp_path / "out")
+        measures.write_log_durations(data, tmp_path / "out")
 
 
 def test_norms_and_cohort_means(tmp_path):
@@ -285,13 +285,13 @@ def test_norms_and_cohort_means(tmp_path):
         with ArchiveWriter(tmp_path / f"{name}.ark", tmp_path / f"{name}.scp") as writer:
             for key, vector in vectors.items():
                 writer.write(key, np.array(vector))
-    assert quality.write_norms(tmp_path / "eval.scp", tmp_path / "norm") == 2
+    assert measures.write_norms(tmp_path / "eval.scp", tmp_path / "norm") == 2
     assert table(tmp_path / "norm") == {"a": 5, "b": 2}
-    assert quality.write_cohort_means(tmp_path / "eval.scp", tmp_path / "cohort.scp", tmp_path / "means", 2) == 2
+    assert measures.write_cohort_means(tmp_path / "eval.scp", tmp_path / "cohort.scp", tmp_path / "means", 2) == 2
     root = 0.5**0.5                      # cosines of a: 0.6, 1.4 root, -0.6; of b: 0, root, 0
     assert table(tmp_path / "means") == pytest.approx({"a": (0.6 + 1.4 * root) / 2, "b": root / 2}, abs=1e-6)
     write_vector(tmp_path / "mean.vec", np.array([0, 1.0]))
-    quality.write_cohort_means(tmp_path / "eval.scp", tmp_path / "cohort.scp", tmp_path / "means", 2,
+    measures.write_cohort_means(tmp_path / "eval.scp", tmp_path / "cohort.scp", tmp_path / "means", 2,
                                tmp_path / "mean.vec")     # a is (3, 3), b (0, 1), the cohort (1, -1), (1, 0), (-1, -1)
     assert table(tmp_path / "means") == pytest.approx({"a": root / 2, "b": -root / 2}, abs=1e-6)
 

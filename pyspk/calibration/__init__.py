@@ -2,7 +2,8 @@
 
     model.py       Calibration: fitted, applied, saved and loaded
     logistic.py    the prior-weighted logistic regression beneath it
-    quality.py     quality measures of the two sides of a trial: durations, norms, cohort means
+    measures.py    quality measures of utterances: durations, norms, cohort means
+    quality.py     the same of the two sides of a trial
     files.py       the same with trial lists and score files; what each threshold costs
 """
 
