@@ -17,12 +17,12 @@ def fit_llr(columns: np.ndarray, is_target: np.ndarray, p_target: float) -> tupl
 
     The minimum over both of P / n_targets sum over targets of log(1 + exp(-z)) + (1 - P) / n_nontargets sum over
     nontargets of log(1 + exp(z)), with z = llr + logit P: Brummer & du Preez 2006, "Application-independent evaluation
-    of speaker detection" (Computer Speech and Language), section 6; whatever share of the trials is targets, it is
+    of speaker detection" (Computer Speech and Language); whatever share of the trials is targets, it is
     trained as if P were.
 
     columns (n, k) float, each finite and not constant; is_target (n,) bool, of both kinds; 0 < p_target < 1.
     Where a weighted sum ranks no target below a nontarget there is no minimum. Then the labels are softened as by
-    Platt 1999, "Probabilistic outputs for support vector machines", section 2.2, and the log says so.
+    Platt 1999, "Probabilistic outputs for support vector machines", and the log says so.
     """
     mean, std = columns.mean(axis=0), columns.std(axis=0)
     problem = _Problem(columns, is_target, mean, std, p_target)

@@ -68,7 +68,7 @@ class Evaluation:
         """The equal error rate on the ROC's convex hull, in [0, 0.5]: never above eer().
 
         A point on the hull's edges is reached by choosing at random between two thresholds. Brummer & de Villiers 2011,
-        "The BOSARIS toolkit user guide", section 2.2, where it is the maximum over priors of the least error rate.
+        "The BOSARIS toolkit user guide": it is the greatest, over all priors, of the least error rate.
         """
         return self.hull.equal_error()
 
@@ -106,7 +106,7 @@ class Evaluation:
         """The cost of log-likelihood ratios (natural logarithm) in bits, at least 0; 1 is what llr = 0 for all costs.
 
         (mean over targets of log2(1 + exp(-llr)) + mean over nontargets of log2(1 + exp(llr))) / 2: Brummer & du Preez
-        2006, eq. 37.
+        2006, "Application-independent evaluation of speaker detection" (Computer Speech and Language).
         """
         losses = self._sides.losses
         if self._sums is None:
@@ -119,7 +119,7 @@ class Evaluation:
         """The least Cllr that any rising function of the scores reaches, in [0, 1].
 
         That function is constant on each edge of the hull, the log of its targets' share of all targets over its
-        nontargets' share: pool-adjacent-violators, Brummer & du Preez 2006, section 5.
+        nontargets' share: pool-adjacent-violators, Brummer & du Preez 2006.
         """
         targets, nontargets = np.diff(self.hull.missed), np.diff(self.hull.rejected)
         of_targets, of_nontargets = targets / targets.sum(), nontargets / nontargets.sum()

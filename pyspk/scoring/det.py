@@ -8,8 +8,8 @@ from scipy.special import ndtri
 
 from pyspk.metrics import Evaluation
 from pyspk.pictures import picture, picture_kind
-from pyspk.scoring.table import named
-from pyspk.scoring.trials import match, read_scores, read_trials
+from pyspk.scoring.table import systems_of
+from pyspk.scoring.trials import read_trials
 
 _TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60)      # in %
 _GREATEST = 0.6                          # what has more errors is not drawn
@@ -24,11 +24,11 @@ def plot_det(trials: str | Path, score_files: Sequence[str | Path], path: str | 
     picture_kind(path)
     listed = read_trials(trials)
     systems = []
-    for name, file in named(score_files):
-        score = match(listed, read_scores(file), trials, file)
+    for name, score in systems_of(listed, trials, score_files):
         system = Evaluation(score[listed.is_target], score[~listed.is_target])
         systems.append((f"{name}, EER {100 * system.eer():.2f}%", *system.det()))
-    shown = [rates[(rates > 0) & (rates.max(axis=0) <= _GREATEST)] for rates in map(np.stack, (c[1:] for c in systems))]
+    curves = [np.stack(rates) for _, *rates in systems]             # (2, points) each
+    shown = [rates[(rates > 0) & (rates.max(axis=0) <= _GREATEST)] for rates in curves]
     ends = np.array([np.concatenate(shown).min(initial=0.1) / 2, _GREATEST])
     with picture(path, 5.5, 5.5) as figure:
         axes = figure.add_axes((0, 0, 1, 1))

@@ -9,8 +9,8 @@ import numpy as np
 from pyspk.errors import UserError
 from pyspk.metrics import Cost, Evaluation, eer_interval
 from pyspk.metrics.groups import group_labels, pair_groups
-from pyspk.scoring.table import aligned, cost_titles, count_speakers, named, speakers_of
-from pyspk.scoring.trials import Trials, look_up, match, read_scores, read_trials
+from pyspk.scoring.table import aligned, cost_titles, count_speakers, speakers_of, systems_of
+from pyspk.scoring.trials import Trials, look_up, read_trials
 from pyspk.tables.text import read_table
 
 
@@ -81,8 +81,7 @@ def groups_table(trials: str | Path, score_files: Sequence[str | Path], groups: 
     costs = [Cost(p, c_miss, c_fa) for p in p_targets]
     rows = [["scores", Path(groups).name, "speakers", "targets", "nontargets", "EER %", "95% interval",
              *cost_titles("minDCF", costs), "P miss %", "P fa %"]]
-    for system, path in named(score_files):
-        score = match(listed, read_scores(path), trials, path)
+    for system, score in systems_of(listed, trials, score_files):
         rows += [_row(system, one, len(costs))
                  for one in measure_groups(score, listed.is_target, speakers, names, group, costs)]
     return aligned(rows)

@@ -1,6 +1,6 @@
 """A plain-text table of error rates, one row for each score file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,7 @@ def metrics_table(trials: str | Path, score_files: Sequence[str | Path], p_targe
     costs = [Cost(p, c_miss, c_fa) for p in p_targets]
     rows = [["scores", "speakers", "targets", "nontargets", "EER %", "95% interval", *cost_titles("minDCF", costs),
              *(["EER hull %", *cost_titles("actDCF", costs), "Cllr", "min Cllr"] if everything else [])]]
-    for name, path in named(score_files):
-        score = match(listed, read_scores(path), trials, path)
+    for name, score in systems_of(listed, trials, score_files):
         system = Evaluation(score[listed.is_target], score[~listed.is_target])
         low, high = eer_interval(score, listed.is_target, *speakers)
         rows.append([name, str(count_speakers(*speakers)), str(len(system.targets)), str(len(system.nontargets)),
@@ -43,10 +42,15 @@ def cost_titles(measure: str, costs: Sequence[Cost]) -> list[str]:
             else f"{measure}({cost.p_target:g}, {cost.c_miss:g}, {cost.c_fa:g})" for cost in costs]
 
 
-def named(score_files: Sequence[str | Path]) -> list[tuple[str, str | Path]]:
-    """(what it is called in a table, file) of each: its name if all lie in one folder, else its path."""
+def systems_of(listed: Trials, trials: str | Path,
+               score_files: Sequence[str | Path]) -> Iterator[tuple[str, np.ndarray]]:
+    """(what it is called in a table, the score of each trial (n,)) of each score file, one held at a time.
+
+    It is called by its name if all lie in one folder, else by its path. Raises UserError as read_scores and match do.
+    """
     in_one_folder = len({Path(path).parent for path in score_files}) == 1
-    return [(Path(path).name if in_one_folder else str(path), path) for path in score_files]
+    for path in score_files:
+        yield Path(path).name if in_one_folder else str(path), match(listed, read_scores(path), trials, path)
 
 
 def count_speakers(enroll_spk: np.ndarray, test_spk: np.ndarray) -> int:
