@@ -24,7 +24,7 @@ def replicates(scores: np.ndarray, is_target: np.ndarray, enroll_spk: np.ndarray
     systems on the same trials has the same speakers: their difference or ratio, replicate by replicate, is paired.
 
     scores (n,), is_target (n,) bool, enroll_spk and test_spk (n,): integers from 0, or names.
-    measures: for example Evaluation.eer, or lambda one: one.act_dcf(cost).
+    measures: for example Evaluation.eer, or lambda one: one.act_dcf(cost); they must not keep what they are given.
     Raises UserError as Evaluation does, and for a target trial of two speakers or a nontarget trial of one.
     """
     scores, is_target = np.asarray(scores), np.asarray(is_target, dtype=bool)

@@ -166,8 +166,9 @@ def _x_log(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 def eer(target_scores: np.ndarray, nontarget_scores: np.ndarray) -> float:
     """Evaluation.eer of these scores, which raises what it raises.
 
-    Kaldi's compute-eer takes the error rate at one target's score instead and differs by at most a step of the
-    DET curve.
+    Kaldi's compute-eer does not interpolate: it returns the share of targets below the lowest target score that
+    exceeds its counterpart, the nontarget as far from their top in share as it is from the targets' bottom. It differs
+    by at most a step of the DET curve.
     """
     return Evaluation(target_scores, nontarget_scores).eer()
 
