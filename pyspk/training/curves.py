@@ -10,7 +10,7 @@ from pyspk.tables.text import read_text
 
 LOG = Path("log") / "train.jsonl"
 # What is drawn, each in its own field, from top left: (what a report calls it, title, factor)
-_FIELDS = (("loss", "loss", 1), ("valid_eer", "validation EER in %", 100), ("grad_norm", "gradient norm", 1),
+FIELDS = (("loss", "loss", 1), ("valid_eer", "validation EER in %", 100), ("grad_norm", "gradient norm", 1),
            ("lr", "learning rate", 1), ("margin", "margin", 1), ("b", "bias b of SphereSpeaker", 1),
            ("samples_per_s", "samples a second", 1), ("waited_share", "time waiting for data in %", 100))
 _COLUMNS, _FIELD_IN = 2, (4.4, 2.1)
@@ -42,7 +42,7 @@ def plot_runs(runs: Mapping[str, Sequence[dict]], path: str | Path) -> None:
     dashed (negative). Raises UserError for another ending than .png, .svg or .pdf.
     """
     reports = [done for run in runs.values() for done in run]
-    fields = [field for field in _FIELDS if any(done.get(field[0]) is not None for done in reports)]
+    fields = [field for field in FIELDS if any(done.get(field[0]) is not None for done in reports)]
     n_rows = -(-len(fields) // _COLUMNS)
     with picture(path, _COLUMNS * _FIELD_IN[0], n_rows * _FIELD_IN[1]) as figure:
         grid = figure.subplots(n_rows, _COLUMNS, squeeze=False)

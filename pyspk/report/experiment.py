@@ -1,0 +1,160 @@
+"""What a report can tell about: an experiment's score files, their trials, the data, the training log, the settings."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from filecmp import cmp
+from pathlib import Path
+
+from pyspk.errors import UserError, first_few
+from pyspk.tables.text import read_table
+from pyspk.training.curves import LOG
+
+CONFIG, UTT2SPK, WAV = "config.toml", "utt2spk", "wav.scp"
+_KINDS = ("cosine", "plda", "asnorm", "fused", "calibrated")      # in the order in which they are made
+_AUDIO = (WAV, "segments")
+_LENGTHS = ("utt2num_frames", "frame_shift")      # together the durations, where there is no utt2dur
+_NO_GROUPS = {UTT2SPK, "utt2num_frames", "utt2uniq", "utt2aug", "utt2warp"}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """exp/NAME as stages 3 to 6 leave it. scores: kind -> file, such as cosine -> exp/NAME/scores/eval.cosine."""
+
+    name: str
+    folder: Path
+    trials: Path
+    scores: dict[str, Path]
+
+    def kind(self, wanted: str | None) -> str:
+        """The scores to look at closely: `wanted`, or the last that the recipe makes. Raises UserError for unknown."""
+        if wanted is not None and wanted not in self.scores:
+            raise UserError(f'{self.folder}/scores: there are no scores "{wanted}" on {self.trials.name}; there are '
+                            f"{', '.join(self.scores)}")
+        return wanted or list(self.scores)[-1]
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """The trials that all experiments of a report share, and what is known about their utterances.
+
+    utt2spk, data: None when not known. tables: what to group by, title -> file.
+    """
+
+    trials: Path
+    data: Path | None
+    utt2spk: Path | None
+    tables: dict[str, Path]
+
+
+def find_experiments(folders: Sequence[Path], trials: Path | None = None) -> list[Experiment]:
+    """The experiments in `folders`, all on the same trials: `trials`, else where the recipe has them.
+
+    Raises UserError when scores or trials are missing, and when the trials are not the same.
+    """
+    short = [folder.resolve().name for folder in folders]
+    names = short if len(set(short)) == len(short) else [str(folder) for folder in folders]
+    if len(set(names)) < len(names):
+        raise UserError(f"{first_few(sorted({name for name in names if names.count(name) > 1}))}: given twice; "
+                        "name each experiment once")
+    found = [_find(name, folder, trials) for name, folder in zip(names, folders, strict=True)]
+    for one in found[1:]:
+        if not cmp(found[0].trials, one.trials, shallow=False):
+            raise UserError(f"{one.trials} holds other trials than {found[0].trials}; experiments are compared on the "
+                            "same ones (--trials FILE)")
+    return found
+
+
+def find_trial_data(experiment: Experiment, data: Path | None = None, tables: Iterable[Path] = ()) -> TrialData:
+    """What is known about the trials of `experiment`, in `data`, else where the recipe has it, and in more `tables`.
+
+    Raises UserError for a data directory that was named and is none, and for two tables of one name.
+    """
+    if data is not None and not (data / UTT2SPK).exists():
+        raise UserError(f"{data / UTT2SPK}: no such file; --data is the data directory of the trials' utterances")
+    usual = _work(experiment.folder) / "data" / experiment.trials.name
+    data = data or (usual if (usual / UTT2SPK).exists() else None)
+    there = sorted(data.glob("utt2*")) if data else []
+    found = {_title(path): path for path in there if path.name not in _NO_GROUPS and path.suffix != ".tmp"}
+    if data and "dur" not in found and all((data / name).exists() for name in _LENGTHS):
+        found["dur"] = data / _LENGTHS[0]
+    if data and (data / "spk2gender").exists():
+        found.setdefault("gender", data / "spk2gender")
+    given: dict[str, Path] = {}
+    for path in tables:
+        if _title(path) in given:
+            raise UserError(f"{path}: there are two tables called {_title(path)}; rename one of them")
+        given[_title(path)] = path
+    return TrialData(experiment.trials, data, data / UTT2SPK if data else None, {**found, **given})
+
+
+def inputs_of(experiments: Sequence[Experiment], trial_data: TrialData) -> dict[str, Path]:
+    """name -> file: all that the report is made from, for its record."""
+    used = {"trials": trial_data.trials, **{f"{path.name}": path for path in trial_data.tables.values()}}
+    if trial_data.data:
+        for name in (UTT2SPK, *_AUDIO, *_LENGTHS):
+            if (trial_data.data / name).exists():
+                used[name] = trial_data.data / name
+    for one in experiments:
+        used |= {f"{one.name} {kind}": path for kind, path in one.scores.items()}
+        used |= {f"{one.name} {name}": one.folder / name for name in (CONFIG, LOG) if (one.folder / name).exists()}
+    return used
+
+
+def durations(data: Path) -> dict[str, float]:
+    """Utterance -> seconds, from utt2num_frames and frame_shift of a data directory."""
+    shift_s = float((data / _LENGTHS[1]).read_text())
+    return {utt: shift_s * int(frames) for utt, frames in read_table(data / _LENGTHS[0]).items()}
+
+
+def _title(path: Path) -> str:
+    """utt2lang -> lang."""
+    return path.name.removeprefix("utt2")
+
+
+def _work(folder: Path) -> Path:
+    """The work folder of WORK/exp/NAME."""
+    return folder.resolve().parents[1]
+
+
+def _find(name: str, folder: Path, trials: Path | None) -> Experiment:
+    by_list = _score_files(folder / "scores")
+    if trials is None:
+        if len(by_list) > 1:
+            raise UserError(f"{folder}/scores: there are scores on several trial lists ({first_few(sorted(by_list))}); "
+                            "choose one with --trials FILE")
+        trials = _work(folder) / "data" / "trials" / next(iter(by_list))
+        if not trials.exists():
+            raise UserError(f"{trials}: no such file; say which trials {folder}/scores is on with --trials FILE")
+    if not trials.exists():
+        raise UserError(f"{trials}: no such file")
+    if trials.name not in by_list:
+        raise UserError(f"{folder}/scores: there are no scores on {trials.name}, only on {first_few(sorted(by_list))}; "
+                        f"their names begin as the trial list's, {trials.name}.cosine")
+    return Experiment(name, folder, trials, by_list[trials.name])
+
+
+def _score_files(folder: Path) -> dict[str, dict[str, Path]]:
+    """Trial list -> kind -> score file, the kinds in the order in which they are made."""
+    by_list: dict[str, dict[str, Path]] = {}
+    for path in sorted(folder.glob("[!.]*.*"), key=_when_made):
+        if path.is_file() and _holds_scores(path):
+            by_list.setdefault(path.stem, {})[path.suffix.removeprefix(".")] = path
+    if not by_list:
+        raise UserError(f"{folder}: there are no score files; scoring (stage 5) writes TRIALS.cosine there")
+    return by_list
+
+
+def _when_made(path: Path) -> tuple[float, str]:
+    """Other kinds come before the last one that the recipe makes."""
+    kind = path.suffix.removeprefix(".")
+    return (_KINDS.index(kind) if kind in _KINDS else len(_KINDS) - 1.5, path.name)
+
+
+def _holds_scores(path: Path) -> bool:
+    """Whether the first line of the file is a score's, "ENROLL TEST SCORE"; other results lie beside scores."""
+    with path.open("rb") as file:
+        fields = file.readline(10000).split()
+    try:
+        return len(fields) == 3 and float(fields[2]) is not None
+    except ValueError:
+        return False

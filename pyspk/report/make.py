@@ -1,0 +1,85 @@
+"""All that a report holds, gathered and written."""
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from pyspk.errors import UserError
+from pyspk.report.clips import Clip, make_clips
+from pyspk.report.content import Content
+from pyspk.report.experiment import CONFIG, WAV, Experiment, TrialData
+from pyspk.report.findings import Close, false_alarms, measure, misses
+from pyspk.report.groups import group_tables
+from pyspk.report.made import last_written, versions
+from pyspk.report.page import page
+from pyspk.scoring.table import speakers_of
+from pyspk.scoring.trials import Trials, look_up, read_trials
+from pyspk.tables.atomic import atomic_write
+from pyspk.tables.text import read_table, read_text
+from pyspk.training.curves import LOG, read_reports
+
+_WORST = 8               # trials of each sort on the page, shared among the experiments
+
+
+def make_report(experiments: Sequence[Experiment], trial_data: TrialData, out: Path, kind: str | None = None,
+                p_targets: Sequence[float] = (0.01, 0.05), audio_mb: float = 6.0) -> int:
+    """Write the page about `experiments` to `out`; returns how many recordings can be played on it.
+
+    kind: the scores to look at closely, else each experiment's last; audio_mb: at most so many 10^6 bytes of sound.
+    Raises UserError for whatever cannot be read, and when scores and trials do not fit.
+    """
+    trials = read_trials(trial_data.trials)
+    speakers = speakers_of(trials, trial_data.utt2spk)
+    findings, close = [], {}
+    for one in experiments:
+        chosen = one.kind(kind)
+        for each in one.scores:
+            finding, score = measure(one, each, trials, speakers, p_targets)
+            findings.append(finding)
+            if each == chosen:
+                close[one.name] = Close(
+                    finding, *(find(trials, score, speakers, finding.threshold, -(-_WORST // len(experiments)))
+                               for find in (false_alarms, misses)),
+                    group_tables(trials, score, speakers, trial_data, finding.threshold))
+    clips = _clips(close.values(), trial_data.data, audio_mb)
+    files = [path for one in experiments for path in one.scores.values()]
+    content = Content(
+        findings, close, clips, _speaker_names(trials, trial_data.utt2spk),
+        n_trials=(int(trials.is_target.sum()), int((~trials.is_target).sum())),
+        n_speakers=len(np.unique(np.concatenate(speakers))),
+        runs={one.name: read_reports(one.folder) for one in experiments if (one.folder / LOG).exists()},
+        settings={one.name: _settings(one.folder / CONFIG) for one in experiments if (one.folder / CONFIG).exists()},
+        made={"trials": str(trial_data.trials), "data": str(trial_data.data or "not known"),
+              **{one.name: ", ".join(map(str, one.scores.values())) for one in experiments},
+              "scores written": last_written(files), **versions()})
+    with atomic_write(out) as file:
+        file.write(page(content))
+    return len(clips)
+
+
+def _clips(close: Iterable[Close], data: Path | None, limit_mb: float) -> dict[str, Clip]:
+    """Name in the trials -> what can be played of it; the worst of each sort come first where room is short."""
+    lists = [found.worst for one in close for found in (one.false_alarms, one.misses)]
+    names = [name for rank in zip_longest(*lists) for one in rank if one for name in (one.enroll, one.test)]
+    if data is None or not (data / WAV).exists() or limit_mb == 0:
+        return {}
+    return make_clips(data, names, limit_mb)
+
+
+def _speaker_names(trials: Trials, utt2spk: Path | None) -> dict[str, str]:
+    """Name in the trials -> its speaker; empty where that is not known."""
+    if utt2spk is None:
+        return {}
+    table = read_table(utt2spk)
+    table = {spk: spk for spk in table.values()} | table            # trials may enroll a whole speaker
+    return dict(zip(trials.names, look_up(table, trials.names, utt2spk), strict=True))
+
+
+def _settings(path: Path) -> dict:
+    try:
+        return tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as fault:
+        raise UserError(f"{path}: not TOML ({fault}); training (stage 3) writes it") from None
