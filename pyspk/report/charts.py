@@ -22,7 +22,7 @@ def det_chart(curves: Sequence[tuple[Style, np.ndarray, np.ndarray, float]], des
     low = max((rate for rate in _RATES if rate <= min(eers) / 4), default=_RATES[0])
     high = next((rate for rate in _RATES if rate >= max(0.4, 1.5 * max(eers))), _RATES[-1])
     ticks = {rate: f"{100 * rate:g}" for rate in _RATES if low <= rate <= high}
-    axes = (Axis("false alarms in %", low, high, ticks, ndtri), Axis("misses in %", low, high, ticks, ndtri))
+    axes = tuple(Axis(label, low, high, ticks, _deviate) for label in ("false alarms in %", "misses in %"))
     drawn = []
     for style, p_miss, p_fa, eer in curves:
         drawn += [Series(p_fa, p_miss, style), Series(np.array([eer]), np.array([eer]), style, "dots")]
@@ -71,6 +71,11 @@ def _training_chart(name: str, title: str, lines: Mapping[str, np.ndarray], runs
               for run, points in lines.items()]
     horizontal = Axis("epoch", first, last if last > first else first + 1, ticks)
     return chart(f"training-{name}", title, said, (horizontal, vertical), series, _SMALL)
+
+
+def _deviate(rate: np.ndarray) -> np.ndarray:
+    """The normal deviate of a rate, finite for 0 and 1 too."""
+    return ndtri(np.clip(rate, 1e-9, 1 - 1e-9))
 
 
 def _up_to(highest: float, low: float = 0.0) -> tuple[float, dict[float, str]]:

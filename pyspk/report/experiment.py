@@ -11,8 +11,11 @@ from pyspk.training.curves import LOG
 
 CONFIG, UTT2SPK, WAV = "config.toml", "utt2spk", "wav.scp"
 _KINDS = ("cosine", "plda", "asnorm", "fused", "calibrated")      # in the order in which they are made
+_SPK2GENDER = "spk2gender"
+_DURATION = "duration in s"
 _AUDIO = (WAV, "segments")
 _LENGTHS = ("utt2num_frames", "frame_shift")      # together the durations, where there is no utt2dur
+_TITLES = {"lang": "language", "dur": _DURATION, "num_frames": _DURATION}
 _NO_GROUPS = {UTT2SPK, "utt2num_frames", "utt2uniq", "utt2aug", "utt2warp"}
 
 
@@ -75,10 +78,10 @@ def find_trial_data(experiment: Experiment, data: Path | None = None, tables: It
     data = data or (usual if (usual / UTT2SPK).exists() else None)
     there = sorted(data.glob("utt2*")) if data else []
     found = {_title(path): path for path in there if path.name not in _NO_GROUPS and path.suffix != ".tmp"}
-    if data and "dur" not in found and all((data / name).exists() for name in _LENGTHS):
-        found["dur"] = data / _LENGTHS[0]
-    if data and (data / "spk2gender").exists():
-        found.setdefault("gender", data / "spk2gender")
+    if data and _DURATION not in found and all((data / name).exists() for name in _LENGTHS):
+        found[_DURATION] = data / _LENGTHS[0]
+    if data and (data / _SPK2GENDER).exists():
+        found.setdefault(_title(data / _SPK2GENDER), data / _SPK2GENDER)
     given: dict[str, Path] = {}
     for path in tables:
         if _title(path) in given:
@@ -107,8 +110,9 @@ def durations(data: Path) -> dict[str, float]:
 
 
 def _title(path: Path) -> str:
-    """utt2lang -> lang."""
-    return path.name.removeprefix("utt2")
+    """utt2lang -> language."""
+    name = path.name.removeprefix("utt2").removeprefix("spk2")
+    return _TITLES.get(name, name)
 
 
 def _work(folder: Path) -> Path:

@@ -11,7 +11,7 @@ from pyspk.report.groups import Group
 from pyspk.scoring.trials import Trials, match, read_scores
 
 N_BINS, _N_DET = 60, 400
-_EDGE = 0.0005           # this share of all scores at either end is drawn in the last bin
+_EDGE = 0.0005           # so small a share of either side lies beyond the ends, and is drawn in the last bin
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,10 @@ def measure(experiment: Experiment, kind: str, trials: Trials, speakers: tuple[n
     drawn = metrics.replicates(score, trials.is_target, *speakers, list(measures.values()), n_resamples)
     values = {title: (one(both), *metrics.interval(drawn[:, column]))
               for column, (title, one) in enumerate(measures.items())}
-    low, high = np.quantile(score, [_EDGE, 1 - _EDGE])
-    edges = np.linspace(low, high if high > low else low + 1, N_BINS + 1)
     sides = both.targets, both.nontargets
+    ends = np.quantile(sides[0], [_EDGE, 1 - _EDGE]), np.quantile(sides[1], [_EDGE, 1 - _EDGE])
+    low, high = np.min(ends), np.max(ends)
+    edges = np.linspace(low, high if high > low else low + 1, N_BINS + 1)
     shares = [100 * np.histogram(np.clip(side, edges[0], edges[-1]), edges)[0] / len(side) for side in sides]
     return Finding(experiment.name, kind, values, drawn[:, 0], both.det(_N_DET), equal_error_threshold(both), edges,
                    tuple(shares), tuple(np.quantile(side, QUANTILES) for side in sides)), score
@@ -109,7 +110,7 @@ def measure(experiment: Experiment, kind: str, trials: Trials, speakers: tuple[n
 
 def equal_error_threshold(both: metrics.Evaluation) -> float:
     """A nontarget's score: accepting what lies above it makes false alarms of at most the equal error rate."""
-    n_rejected = int(np.ceil((1 - both.eer()) * len(both.nontargets)))
+    n_rejected = int(np.ceil((1 - both.eer()) * len(both.nontargets) - 1e-6))
     return float(both.nontargets[max(n_rejected, 1) - 1])
 
 

@@ -85,14 +85,16 @@ def _det(content: Content) -> Markup:
               join(label_of(one, content.several), f", EER {percent(one.eer)}")) for one in content.findings]
     return tag("figure", tag("figcaption", "DET curves: each point is a threshold; nearer to the lower left is better. "
                                            "The dots mark the equal error rate."),
-               det_chart(curves, said), _legend(items), _numbers(det_table(content.findings, content.several)))
+               tag("div", det_chart(curves, said),
+                   tag("div", _legend(items), det_table(content.findings, content.several)), class_="beside"))
 
 
 def _histograms(content: Content) -> Markup:
     legend = _legend([(swatch(Style(0), "area"), "targets: one speaker"),
                       (swatch(Style(1), "area"), "nontargets: two speakers")])
     figures = []
-    for number, one in enumerate(content.findings):
+    shown = [close.finding for close in content.close.values()] if content.several else content.findings
+    for number, one in enumerate(shown):
         label = label_of(one, content.several)
         middle = len(one.quantiles[0]) // 2
         said = (f"half of the targets score above {one.quantiles[0][middle]:.4g}, half of the nontargets above "
@@ -109,7 +111,10 @@ def _groups(content: Content) -> Markup:
     for name, close in content.close.items():
         for title, groups in close.groups.items():
             parts.append(group_table(name if content.several else None, close.finding, title, groups))
-    return join(*parts) if parts else tag(
+    if parts:
+        return join(tag("p", "A trial belongs to what both its sides are, and where that is a number to the smaller "
+                             "one. Misses and false alarms are those at the threshold of all trials."), *parts)
+    return tag(
         "p", "Nothing to group by was found. A file utt2gender, utt2lang, utt2dur or any other utt2x in the data "
              "directory, or one named with --groups, makes a table here.")
 

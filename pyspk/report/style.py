@@ -3,12 +3,14 @@
 CSS = """
 :root {
   color-scheme: light dark;
-  --paper: #fff; --panel: #f4f6f8; --ink: #1b1d21; --soft: #505a66; --rule: #d3d9e0; --accent: #0b57b0;
+  --paper: #fff; --panel: #f4f6f8; --ink: #1b1d21; --soft: #505a66; --rule: #d3d9e0;
+  --accent: #0b57b0; --shade: #1b1d2126;
   --c0: #0b62c4; --c1: #c2410c; --c2: #0f7b55; --c3: #7a3fb5; --c4: #a0136b; --c5: #6b5d00;
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --paper: #14171b; --panel: #1e2329; --ink: #e8eaed; --soft: #aab4c0; --rule: #3a424c; --accent: #8ab8ff;
+    --paper: #14171b; --panel: #1e2329; --ink: #e8eaed; --soft: #aab4c0; --rule: #3a424c;
+    --accent: #8ab8ff; --shade: #0009;
     --c0: #6db3ff; --c1: #ff9b5e; --c2: #52d0a0; --c3: #c59bff; --c4: #ff86c8; --c5: #d8c84a;
   }
 }
@@ -30,9 +32,12 @@ a { color: var(--accent); }
 .soft, caption, figcaption { color: var(--soft); font-size: .9rem; }
 nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; list-style: none; margin: 1rem 0 0; padding: 0; }
 nav a { display: inline-block; padding: .25rem 0; }
-.scroll { overflow-x: auto; margin: .75rem 0; }
+.scroll { overflow-x: auto; margin: .75rem 0 1.5rem;
+          background: linear-gradient(to left, var(--paper) 30%, transparent) right / 2.5rem 100% local no-repeat,
+                      linear-gradient(to left, var(--shade), transparent) right / 1rem 100% scroll no-repeat; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .95rem; }
 caption { text-align: left; padding-bottom: .4rem; }
+caption span { display: inline-block; position: sticky; left: 0; max-width: min(46rem, 100vw - 2rem); }
 th, td { padding: .35rem .75rem .35rem 0; text-align: right; vertical-align: top; border-bottom: 1px solid var(--rule);
          white-space: nowrap; }
 th { font-weight: 600; }
@@ -41,7 +46,11 @@ tbody th { font-weight: 400; white-space: normal; min-width: 6.5rem; max-width: 
 tbody th[scope=rowgroup] { font-weight: 600; padding-top: .9rem; }
 tr.chosen th, tr.chosen td { font-weight: 600; }
 td small { display: block; color: var(--soft); font-size: .85em; font-weight: 400; }
-td.text { text-align: left; white-space: pre-wrap; overflow-wrap: anywhere; }
+.text { text-align: left; white-space: pre-wrap; overflow-wrap: anywhere; }
+.beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 0 2.5rem;
+          align-items: center; }
+.beside > * { min-width: 0; }
+dt { font-weight: 600; } dd { margin: 0 0 .5rem; max-width: 46rem; }
 .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr)); gap: 1.25rem 2rem; }
 .grid.wide { grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); }
 figure { margin: .75rem 0; min-width: 0; }

@@ -24,10 +24,9 @@ class Axis:
     place: Callable[[np.ndarray], np.ndarray] = np.asarray
 
     def share(self, values: np.ndarray | float) -> np.ndarray:
-        """Where values lie between low (0) and high (1); outside it is cut."""
+        """Where values lie between low (0) and high (1), at most a field outside."""
         low, high = self.place(np.array([self.low, self.high], dtype=float))
-        inside = np.clip(np.asarray(values, dtype=float), self.low, self.high)
-        return (self.place(inside) - low) / (high - low)
+        return np.clip((self.place(np.asarray(values, dtype=float)) - low) / (high - low), -1.0, 2.0)
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,10 @@ def chart(name: str, title: str, description: str, axes: tuple[Axis, Axis], seri
     width, height = size
     field = (_LEFT, _TOP, width - _LEFT - _RIGHT, height - _TOP - _BOTTOM)
     return tag("svg", tag("title", title, id=f"{name}-title"), tag("desc", description, id=f"{name}-desc"),
-               _frame(axes, field), *(_draw(one, axes, field) for one in series),
+               tag("clipPath", tag("rect", **dict(zip(("x", "y", "width", "height"), field, strict=True))),
+                   id=f"{name}-field"),
+               _frame(axes, field),
+               tag("g", *(_draw(one, axes, field) for one in series), clip_path=f"url(#{name}-field)"),
                class_="chart", role="img", viewBox=f"0 0 {width} {height}",
                aria_labelledby=f"{name}-title", aria_describedby=f"{name}-desc")
 

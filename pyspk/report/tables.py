@@ -31,14 +31,14 @@ def table(caption: object, head: Sequence[object], rows: Iterable[Sequence[objec
     for number, (first, *others) in enumerate(rows):
         body.append(tag("tr", tag("th", first, scope="row"), *(tag("td", one, class_=cell_class) for one in others),
                         class_=row_classes[number] if number < len(row_classes) else None))
-    drawn = tag("table", tag("caption", caption),
-                tag("thead", tag("tr", *(tag("th", one, scope="col") for one in head))), tag("tbody", *body))
+    names = (tag("th", one, scope="col", class_=cell_class) for one in head)
+    drawn = tag("table", tag("caption", tag("span", caption)), tag("thead", tag("tr", *names)), tag("tbody", *body))
     return tag("div", drawn, class_="scroll", role="region", aria_label=label, tabindex=0)
 
 
 def metrics_table(findings: Sequence[Finding], chosen: Mapping[str, str]) -> Markup:
     """A row for each score file; the one that the rest of the page looks at in bold."""
-    measures = list(dict.fromkeys(measure for one in findings for measure in one.values))
+    measures = max((list(one.values) for one in findings), key=len)
     several = len({one.experiment for one in findings}) > 1
     rows, classes = [], []
     for one in findings:
@@ -139,11 +139,10 @@ def training_table(runs: Mapping[str, Sequence[dict]], fields: Sequence[tuple[st
 
 def group_table(experiment: str | None, finding: Finding, title: str, groups: Sequence[Group]) -> Markup:
     """A row a group. experiment: named in the caption when given."""
-    rows = [[name_of(one.name), f"{one.n_speakers:,}", f"{one.n_targets:,}", f"{one.n_nontargets:,}",
-             _with_interval(one.eer, EER), *("–" if rate is None else f"{100 * rate:.2f}"
-                                             for rate in (one.p_miss, one.p_fa))] for one in groups]
+    rows = [[name_of(one.name), _with_interval(one.eer, EER),
+             *("–" if rate is None else f"{100 * rate:.2f}" for rate in (one.p_miss, one.p_fa)),
+             *(f"{count:,}" for count in (one.n_targets, one.n_nontargets, one.n_speakers))] for one in groups]
     caption = join("By ", name_of(title), *([" of ", name_of(experiment)] if experiment else []),
-                   f", {finding.kind} scores. Misses and false alarms at the threshold {finding.threshold:.4g}, "
-                   "the one of all trials.")
-    head = [title, "speakers", "targets", "nontargets", EER, "misses %", "false alarms %"]
+                   f" ({finding.kind} scores)")
+    head = [name_of(title), EER, "misses %", "false alarms %", "targets", "nontargets", "speakers"]
     return table(caption, head, rows, f"Error rates by {title}")
