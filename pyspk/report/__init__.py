@@ -2,7 +2,6 @@
 
     experiment.py   what there is: the scores, trials, data and log of an experiment
     findings.py     what each score file tells: measures, curves, worst trials
-    groups.py       error rates by gender, language, duration, ...
     clips.py        the audible trials: short pieces of sound, until the page is full
     html.py         elements whose text is escaped
     svg.py          a chart that follows the page's colours and can be read aloud

@@ -11,7 +11,8 @@ class Content:
     """All that a report holds.
 
     close: experiment -> the close look at its chosen scores; clips: name in the trials -> what is played;
-    speaker_of: name in the trials -> speaker, empty when not known; n_trials: targets, nontargets; runs: experiment ->
+    speaker_of: name in the trials -> speaker, empty when not known; n_trials: targets, nontargets; left_out: why tables
+    of groups are not there; runs: experiment ->
     the reports of its epochs; settings: experiment -> config.toml; made: what from and with.
     """
 
@@ -21,6 +22,7 @@ class Content:
     speaker_of: dict[str, str]
     n_trials: tuple[int, int]
     n_speakers: int
+    left_out: list[str]
     runs: dict[str, list[dict]]
     settings: dict[str, dict]
     made: dict[str, str]

@@ -6,17 +6,15 @@ from filecmp import cmp
 from pathlib import Path
 
 from pyspk.errors import UserError, first_few
-from pyspk.tables.text import read_table
 from pyspk.training.curves import LOG
 
 CONFIG, UTT2SPK, WAV = "config.toml", "utt2spk", "wav.scp"
 _KINDS = ("cosine", "plda", "asnorm", "fused", "calibrated")      # in the order in which they are made
 _SPK2GENDER = "spk2gender"
-_DURATION = "duration in s"
+_DURATION, _FRAMES = "duration in s", "length in frames"
 _AUDIO = (WAV, "segments")
-_LENGTHS = ("utt2num_frames", "frame_shift")      # together the durations, where there is no utt2dur
-_TITLES = {"lang": "language", "dur": _DURATION, "num_frames": _DURATION}
-_NO_GROUPS = {UTT2SPK, "utt2num_frames", "utt2uniq", "utt2aug", "utt2warp"}
+_TITLES = {"lang": "language", "dur": _DURATION, "num_frames": _FRAMES}
+_NO_GROUPS = {UTT2SPK, "utt2uniq", "utt2aug", "utt2warp"}
 
 
 @dataclass(frozen=True)
@@ -40,13 +38,14 @@ class Experiment:
 class TrialData:
     """The trials that all experiments of a report share, and what is known about their utterances.
 
-    utt2spk, data: None when not known. tables: what to group by, title -> file.
+    utt2spk, data: None when not known. found, given: what to group by, title -> file, in the data or by the user.
     """
 
     trials: Path
     data: Path | None
     utt2spk: Path | None
-    tables: dict[str, Path]
+    found: dict[str, Path]
+    given: dict[str, Path]
 
 
 def find_experiments(folders: Sequence[Path], trials: Path | None = None) -> list[Experiment]:
@@ -78,8 +77,8 @@ def find_trial_data(experiment: Experiment, data: Path | None = None, tables: It
     data = data or (usual if (usual / UTT2SPK).exists() else None)
     there = sorted(data.glob("utt2*")) if data else []
     found = {_title(path): path for path in there if path.name not in _NO_GROUPS and path.suffix != ".tmp"}
-    if data and _DURATION not in found and all((data / name).exists() for name in _LENGTHS):
-        found[_DURATION] = data / _LENGTHS[0]
+    if data and _DURATION in found:
+        found.pop(_FRAMES, None)
     if data and (data / _SPK2GENDER).exists():
         found.setdefault(_title(data / _SPK2GENDER), data / _SPK2GENDER)
     given: dict[str, Path] = {}
@@ -87,26 +86,21 @@ def find_trial_data(experiment: Experiment, data: Path | None = None, tables: It
         if _title(path) in given:
             raise UserError(f"{path}: there are two tables called {_title(path)}; rename one of them")
         given[_title(path)] = path
-    return TrialData(experiment.trials, data, data / UTT2SPK if data else None, {**found, **given})
+    return TrialData(experiment.trials, data, data / UTT2SPK if data else None,
+                     {title: path for title, path in found.items() if title not in given}, given)
 
 
 def inputs_of(experiments: Sequence[Experiment], trial_data: TrialData) -> dict[str, Path]:
     """name -> file: all that the report is made from, for its record."""
-    used = {"trials": trial_data.trials, **{f"{path.name}": path for path in trial_data.tables.values()}}
+    used = {"trials": trial_data.trials, **trial_data.found, **trial_data.given}
     if trial_data.data:
-        for name in (UTT2SPK, *_AUDIO, *_LENGTHS):
+        for name in (UTT2SPK, *_AUDIO):
             if (trial_data.data / name).exists():
                 used[name] = trial_data.data / name
     for one in experiments:
         used |= {f"{one.name} {kind}": path for kind, path in one.scores.items()}
         used |= {f"{one.name} {name}": one.folder / name for name in (CONFIG, LOG) if (one.folder / name).exists()}
     return used
-
-
-def durations(data: Path) -> dict[str, float]:
-    """Utterance -> seconds, from utt2num_frames and frame_shift of a data directory."""
-    shift_s = float((data / _LENGTHS[1]).read_text())
-    return {utt: shift_s * int(frames) for utt, frames in read_table(data / _LENGTHS[0]).items()}
 
 
 def _title(path: Path) -> str:
@@ -123,12 +117,11 @@ def _work(folder: Path) -> Path:
 def _find(name: str, folder: Path, trials: Path | None) -> Experiment:
     by_list = _score_files(folder / "scores")
     if trials is None:
-        if len(by_list) > 1:
-            raise UserError(f"{folder}/scores: there are scores on several trial lists ({first_few(sorted(by_list))}); "
-                            "choose one with --trials FILE")
-        trials = _work(folder) / "data" / "trials" / next(iter(by_list))
-        if not trials.exists():
-            raise UserError(f"{trials}: no such file; say which trials {folder}/scores is on with --trials FILE")
+        there = [path for stem in sorted(by_list) if (path := _work(folder) / "data" / "trials" / stem).exists()]
+        if len(there) != 1:
+            raise UserError(f"{folder}/scores: there are scores on {first_few(sorted(by_list))}, and {len(there)} of "
+                            f"these lists in {_work(folder)}/data/trials; say which with --trials FILE")
+        trials, = there
     if not trials.exists():
         raise UserError(f"{trials}: no such file")
     if trials.name not in by_list:
@@ -155,10 +148,10 @@ def _when_made(path: Path) -> tuple[float, str]:
 
 
 def _holds_scores(path: Path) -> bool:
-    """Whether the first line of the file is a score's, "ENROLL TEST SCORE"; other results lie beside scores."""
+    """Whether the first line of the file is a score's, "ENROLL TEST SCORE"; other results lie beside them."""
     with path.open("rb") as file:
         fields = file.readline(10000).split()
     try:
-        return len(fields) == 3 and float(fields[2]) is not None
+        return len(fields) == 3 and fields[1] != b"=" and float(fields[2]) is not None
     except ValueError:
         return False

@@ -7,7 +7,8 @@ import numpy as np
 
 from pyspk import metrics
 from pyspk.report.experiment import Experiment
-from pyspk.report.groups import Group
+from pyspk.scoring.groups import GroupResult
+from pyspk.scoring.table import cost_titles
 from pyspk.scoring.trials import Trials, match, read_scores
 
 N_BINS, _N_DET = 60, 400
@@ -18,8 +19,8 @@ _EDGE = 0.0005           # so small a share of either side lies beyond the ends,
 class Finding:
     """One score file. values: measure -> (value, low, high), the interval of 95% over speakers.
 
-    threshold: of the score, where misses and false alarms are as near as can be; edges (N_BINS + 1,) of the score;
-    shares: of targets and of nontargets in each bin, in %, (N_BINS,) each; quantiles: likewise, of QUANTILES.
+    threshold: that of the EER; edges: of the scores' histogram, (N_BINS + 1,); shares: of targets and of nontargets in
+    each bin, in %, (N_BINS,) each; quantiles: likewise, of QUANTILES.
     """
 
     experiment: str
@@ -66,7 +67,7 @@ class Close:
     finding: Finding
     false_alarms: Mistakes
     misses: Mistakes
-    groups: dict[str, list[Group]]
+    groups: dict[str, list[GroupResult]]
 
 
 EER = "EER %"
@@ -77,9 +78,11 @@ def measures_of(kind: str, p_targets: Sequence[float]) -> dict[str, metrics.boot
     """Title -> measure; those that judge a threshold only of calibrated scores, which alone promise one."""
     costs = [metrics.Cost(p_target) for p_target in p_targets]
     found = {EER: metrics.Evaluation.eer}
-    found |= {f"minDCF({cost.p_target:g})": lambda one, cost=cost: one.min_dcf(cost) for cost in costs}
+    found |= {title: lambda one, cost=cost: one.min_dcf(cost)
+              for title, cost in zip(cost_titles("minDCF", costs), costs, strict=True)}
     if kind == "calibrated":
-        found |= {f"actDCF({cost.p_target:g})": lambda one, cost=cost: one.act_dcf(cost) for cost in costs}
+        found |= {title: lambda one, cost=cost: one.act_dcf(cost)
+                  for title, cost in zip(cost_titles("actDCF", costs), costs, strict=True)}
     found["min Cllr"] = metrics.Evaluation.min_cllr
     if kind == "calibrated":
         found["Cllr"] = metrics.Evaluation.cllr
@@ -104,14 +107,8 @@ def measure(experiment: Experiment, kind: str, trials: Trials, speakers: tuple[n
     low, high = np.min(ends), np.max(ends)
     edges = np.linspace(low, high if high > low else low + 1, N_BINS + 1)
     shares = [100 * np.histogram(np.clip(side, edges[0], edges[-1]), edges)[0] / len(side) for side in sides]
-    return Finding(experiment.name, kind, values, drawn[:, 0], both.det(_N_DET), equal_error_threshold(both), edges,
+    return Finding(experiment.name, kind, values, drawn[:, 0], both.det(_N_DET), both.eer_threshold(), edges,
                    tuple(shares), tuple(np.quantile(side, QUANTILES) for side in sides)), score
-
-
-def equal_error_threshold(both: metrics.Evaluation) -> float:
-    """A nontarget's score: accepting what lies above it makes false alarms of at most the equal error rate."""
-    n_rejected = int(np.ceil((1 - both.eer()) * len(both.nontargets) - 1e-6))
-    return float(both.nontargets[max(n_rejected, 1) - 1])
 
 
 def false_alarms(trials: Trials, score: np.ndarray, speakers: tuple[np.ndarray, np.ndarray], threshold: float,

@@ -1,5 +1,6 @@
 """All that a report holds, gathered and written."""
 
+import logging
 import tomllib
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
@@ -12,14 +13,16 @@ from pyspk.report.clips import Clip, make_clips
 from pyspk.report.content import Content
 from pyspk.report.experiment import CONFIG, WAV, Experiment, TrialData
 from pyspk.report.findings import Close, false_alarms, measure, misses
-from pyspk.report.groups import group_tables
 from pyspk.report.made import last_written, versions
 from pyspk.report.page import page
-from pyspk.scoring.table import speakers_of
+from pyspk.scoring.groups import groups_of, measure_groups
+from pyspk.scoring.table import count_speakers, speakers_of
 from pyspk.scoring.trials import Trials, look_up, read_trials
 from pyspk.tables.atomic import atomic_write
 from pyspk.tables.text import read_table, read_text
 from pyspk.training.curves import LOG, read_reports
+
+log = logging.getLogger(__name__)
 
 _WORST = 8               # trials of each sort on the page, shared among the experiments
 
@@ -33,6 +36,7 @@ def make_report(experiments: Sequence[Experiment], trial_data: TrialData, out: P
     """
     trials = read_trials(trial_data.trials)
     speakers = speakers_of(trials, trial_data.utt2spk)
+    groups, left_out = _groups(trials, trial_data)
     findings, close = [], {}
     for one in experiments:
         chosen = one.kind(kind)
@@ -43,21 +47,39 @@ def make_report(experiments: Sequence[Experiment], trial_data: TrialData, out: P
                 close[one.name] = Close(
                     finding, *(find(trials, score, speakers, finding.threshold, -(-_WORST // len(experiments)))
                                for find in (false_alarms, misses)),
-                    group_tables(trials, score, speakers, trial_data, finding.threshold))
+                    {title: measure_groups(score, trials.is_target, speakers, *found)
+                     for title, found in groups.items()})
     clips = _clips(close.values(), trial_data.data, audio_mb)
     files = [path for one in experiments for path in one.scores.values()]
     content = Content(
         findings, close, clips, _speaker_names(trials, trial_data.utt2spk),
         n_trials=(int(trials.is_target.sum()), int((~trials.is_target).sum())),
-        n_speakers=len(np.unique(np.concatenate(speakers))),
+        n_speakers=count_speakers(*speakers), left_out=left_out,
         runs={one.name: read_reports(one.folder) for one in experiments if (one.folder / LOG).exists()},
         settings={one.name: _settings(one.folder / CONFIG) for one in experiments if (one.folder / CONFIG).exists()},
         made={"trials": str(trial_data.trials), "data": str(trial_data.data or "not known"),
-              **{one.name: ", ".join(map(str, one.scores.values())) for one in experiments},
+              **{f"scores of {one.name}": ", ".join(map(str, one.scores.values())) for one in experiments},
               "scores written": last_written(files), **versions()})
     with atomic_write(out) as file:
         file.write(page(content))
     return len(clips)
+
+
+def _groups(trials: Trials, trial_data: TrialData) -> tuple[dict[str, tuple[list[str], np.ndarray]], list[str]]:
+    """(title -> names of the groups and the group of each trial, why tables that lay in the data make none)."""
+    groups, left_out = {}, []
+    for title, path in (trial_data.found | trial_data.given).items():
+        try:
+            names, group = groups_of(trials, path, trial_data.utt2spk)
+        except UserError as fault:
+            if title in trial_data.given:
+                raise
+            left_out.append(str(fault))
+            log.warning("not on the page: %s", fault)
+            continue
+        if len(names) > 1:
+            groups[title] = names, group
+    return groups, left_out
 
 
 def _clips(close: Iterable[Close], data: Path | None, limit_mb: float) -> dict[str, Clip]:

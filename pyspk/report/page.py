@@ -25,6 +25,8 @@ from pyspk.report.tables import (
 from pyspk.report.verdict import verdict
 from pyspk.training.curves import FIELDS
 
+_MOST_GROUPS = 12
+
 
 def page(content: Content) -> str:
     """The whole page: HTML without a script, whose policy forbids every request."""
@@ -110,13 +112,16 @@ def _groups(content: Content) -> Markup:
     parts = []
     for name, close in content.close.items():
         for title, groups in close.groups.items():
-            parts.append(group_table(name if content.several else None, close.finding, title, groups))
-    if parts:
-        return join(tag("p", "A trial belongs to what both its sides are, and where that is a number to the smaller "
-                             "one. Misses and false alarms are those at the threshold of all trials."), *parts)
-    return tag(
-        "p", "Nothing to group by was found. A file utt2gender, utt2lang, utt2dur or any other utt2x in the data "
-             "directory, or one named with --groups, makes a table here.")
+            experiment = name if content.several else None
+            parts.append(group_table(experiment, close.finding, title, groups[:_MOST_GROUPS]))
+            if len(groups) > _MOST_GROUPS:
+                parts.append(tag("details", tag("summary", f"The other {len(groups) - _MOST_GROUPS} groups"),
+                                 group_table(experiment, close.finding, title, groups[_MOST_GROUPS:])))
+    said = tag("p", "A trial's group is what its two sides are. Misses and false alarms are those at the threshold of "
+                    "all trials." if parts else
+               "Nothing to group by was found. A file utt2gender, utt2lang, utt2dur or any other utt2x in the data "
+               "directory, or one named with --groups, makes a table here.")
+    return join(said, *parts, *(tag("p", "Left out: ", name_of(fault), ".") for fault in content.left_out))
 
 
 def _mistakes(content: Content) -> Markup:
@@ -129,7 +134,8 @@ def _mistakes(content: Content) -> Markup:
             where = join(" of ", name_of(name)) if content.several else None
             parts += [tag("h3", heading, where),
                       tag("p", f"{found.n_wrong:,} of {found.n_trials:,} trials are on the wrong side of the threshold "
-                               f"{close.finding.threshold:.4g} ({close.finding.kind}). Here is {said}.", class_="soft"),
+                                f"{close.finding.threshold:.4g} (", name_of(close.finding.kind), f"). Here is {said}.",
+                          class_="soft"),
                       mistake_cards(found, kind, content.clips, content.speaker_of, close.finding.threshold)]
     silent = None if content.clips else tag(
         "p", "The recordings are not on this page: no wav.scp was found for these trials, or --audio-mb left them out.")

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pyspk.report.clips import Clip
 from pyspk.report.findings import EER, QUANTILES, Finding, Mistake, Mistakes
-from pyspk.report.groups import Group
 from pyspk.report.html import Markup, join, name_of, tag
+from pyspk.scoring.groups import GroupResult
 
 MEANING = {
     "EER": "equal error rate: the share of wrong decisions at the threshold where as large a share of targets is "
@@ -137,12 +137,12 @@ def training_table(runs: Mapping[str, Sequence[dict]], fields: Sequence[tuple[st
                  "Training, epoch by epoch")
 
 
-def group_table(experiment: str | None, finding: Finding, title: str, groups: Sequence[Group]) -> Markup:
+def group_table(experiment: str | None, finding: Finding, title: str, groups: Sequence[GroupResult]) -> Markup:
     """A row a group. experiment: named in the caption when given."""
-    rows = [[name_of(one.name), _with_interval(one.eer, EER),
+    rows = [[name_of(one.name), _with_interval(one.interval and (one.eer, *one.interval), EER),
              *("–" if rate is None else f"{100 * rate:.2f}" for rate in (one.p_miss, one.p_fa)),
              *(f"{count:,}" for count in (one.n_targets, one.n_nontargets, one.n_speakers))] for one in groups]
     caption = join("By ", name_of(title), *([" of ", name_of(experiment)] if experiment else []),
-                   f" ({finding.kind} scores)")
+                   " (", name_of(finding.kind), " scores)")
     head = [name_of(title), EER, "misses %", "false alarms %", "targets", "nontargets", "speakers"]
     return table(caption, head, rows, f"Error rates by {title}")

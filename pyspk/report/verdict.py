@@ -13,7 +13,8 @@ def verdict(content: Content) -> list[Markup]:
     """A paragraph that says how good the system, or the best of several, is, and one that says where it fails."""
     ranked = sorted(content.close.values(), key=lambda close: close.finding.eer)
     best = ranked[0]
-    return [tag("p", _how_good(best.finding, content), _ahead_of(ranked), class_="verdict"),
+    return [tag("p", _how_good(best.finding, content), _better_scores(best.finding, content), _ahead_of(ranked),
+                class_="verdict"),
             tag("p", *_where_it_fails(best, content))]
 
 
@@ -21,8 +22,16 @@ def _how_good(best: Finding, content: Content) -> Markup:
     value, low, high = best.values[EER]
     targets, nontargets = content.n_trials
     return join(tag("strong", name_of(best.experiment), f" decides {100 * (1 - value):.3g} of 100 trials rightly"),
-                f": its equal error rate is {percent(value)} (95% interval {percent(low)} to {percent(high)}), with "
-                f"{best.kind} scores on {targets + nontargets:,} trials of {content.n_speakers:,} speakers.")
+                f": its equal error rate is {percent(value)} (95% interval {percent(low)} to {percent(high)}), with ",
+                name_of(best.kind), f" scores on {targets + nontargets:,} trials of {content.n_speakers:,} speakers.")
+
+
+def _better_scores(best: Finding, content: Content) -> Markup | None:
+    """That other scores of the experiment make fewer errors; nothing when none do."""
+    other = min((one for one in content.findings if one.experiment == best.experiment), key=lambda one: one.eer)
+    if other.eer == best.eer:
+        return None
+    return join(" Its ", name_of(other.kind), f" scores do better: {percent(other.eer)}.")
 
 
 def _ahead_of(ranked: list[Close]) -> Markup | None:
@@ -52,9 +61,10 @@ def _where_it_fails(best: Close, content: Content) -> list[Markup | str]:
                  f" ({speaker.n_wrong:,} of {speaker.n_trials:,} trials, "
                  f"{percent(speaker.n_wrong / best.misses.n_wrong)} of all misses). "]
     worse = [(title, group) for title, groups in best.groups.items() for group in groups
-             if group.eer and group.eer[1] > best.finding.eer]
+             if group.interval and group.interval[0] > best.finding.eer]
     if worse:
         title, group = max(worse, key=lambda one: one[1].eer)
-        said += [f"It is worse than elsewhere where {title} is ", name_of(group.name),
-                 f": {percent(group.eer[0])} (95% interval {percent(group.eer[1])} to {percent(group.eer[2])})."]
+        low, high = group.interval
+        said += ["It is worse than elsewhere where ", name_of(title), " is ", name_of(group.name),
+                 f": {percent(group.eer)} (95% interval {percent(low)} to {percent(high)})."]
     return said
