@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,7 @@ from pyspk.report.findings import false_alarms, measure, misses
 from pyspk.report.html import Markup, join, tag
 from pyspk.report.style import CSS
 from pyspk.report.verdict import _ahead_of
+from pyspk.scoring.groups import GroupResult
 from pyspk.scoring.table import speakers_of
 from pyspk.scoring.trials import read_trials
 
@@ -146,6 +148,13 @@ def test_mistakes_are_the_worst_trial_of_each_pair_and_of_each_speaker(exp):
     assert (missed.n_wrong, missed.n_trials, missed.commonest) == (2, 3, missed.worst[1])
 
 
+def test_a_group_is_clearly_worse_when_its_rate_or_its_interval_lies_above_those_of_all(exp):
+    finding = replace(found(exp)[0], values={"EER %": (0.1, 0.05, 0.2)})
+    for eer, low, clearly in ((0.21, 0.05, True), (0.15, 0.11, True), (0.2, 0.1, False), (None, None, False)):
+        group = GroupResult("g", 2, 1, 1, eer, low and (low, 0.5), None, None, None)
+        assert finding.is_exceeded_by(group) == clearly
+
+
 # ---- sound
 
 def test_a_clip_is_the_loudest_piece_and_comes_back_to_the_sample():
@@ -219,7 +228,9 @@ def test_the_page_says_how_good_it_is_and_where_it_fails(page, exp):
     assert "with calibrated scores on 9 trials of 3 speakers." in head
     assert "Most often it takes ann and bob for one speaker (1 of their 2 trials, 100% of all false alarms)." in head
     assert f"Most often it fails to recognise {HOSTILE} (1 of 1 trials, 100% of all misses)." in head
-    for said in ("cosine 16.67", "actDCF(0.05)", "DET curves", "false alarms in %", "By language", "By duration in s",
+    for said in ("cosine 16.67", "actDCF(0.05)", "DET curves", "false alarms in %", "By language (calibrated scores)",
+                 "By duration in s",
+                 "<b>en 0.00",
                  "validation EER in %", "learning rate", f"{HOSTILE}-1", '</table><script>alert(1)</script>',
                  "score 3.5, threshold -1; 1 of 2 trials of these two wrong"):
         assert said in words, said

@@ -38,6 +38,11 @@ class Finding:
         """In [0, 1]."""
         return self.values[EER][0]
 
+    def is_exceeded_by(self, group: GroupResult) -> bool:
+        """Whether a group makes clearly more errors than all trials: its rate or its interval lies above theirs."""
+        value, _, high = self.values[EER]
+        return group.eer is not None and (group.eer > high or group.interval[0] > value)
+
 
 @dataclass(frozen=True)
 class Mistake:

@@ -117,8 +117,8 @@ def _groups(content: Content) -> Markup:
             if len(groups) > _MOST_GROUPS:
                 parts.append(tag("details", tag("summary", f"The other {len(groups) - _MOST_GROUPS} groups"),
                                  group_table(experiment, close.finding, title, groups[_MOST_GROUPS:])))
-    said = tag("p", "A trial's group is what its two sides are. Misses and false alarms are those at the threshold of "
-                    "all trials." if parts else
+    said = tag("p", "A trial whose two sides differ stands under both names. Misses and false alarms are those at the "
+                    "threshold of all trials. In bold, what is clearly worse than all trials together." if parts else
                "Nothing to group by was found. A file utt2gender, utt2lang, utt2dur or any other utt2x in the data "
                "directory, or one named with --groups, makes a table here.")
     return join(said, *parts, *(tag("p", "Left out: ", name_of(fault), ".") for fault in content.left_out))

@@ -61,10 +61,10 @@ def _where_it_fails(best: Close, content: Content) -> list[Markup | str]:
                  f" ({speaker.n_wrong:,} of {speaker.n_trials:,} trials, "
                  f"{percent(speaker.n_wrong / best.misses.n_wrong)} of all misses). "]
     worse = [(title, group) for title, groups in best.groups.items() for group in groups
-             if group.interval and group.interval[0] > best.finding.eer]
+             if best.finding.is_exceeded_by(group)]
     if worse:
-        title, group = max(worse, key=lambda one: one[1].eer)
+        title, group = max(worse, key=lambda one: one[1].interval[0])
         low, high = group.interval
-        said += ["It is worse than elsewhere where ", name_of(title), " is ", name_of(group.name),
+        said += ["It is clearly worse where ", name_of(title), " is ", name_of(group.name),
                  f": {percent(group.eer)} (95% interval {percent(low)} to {percent(high)})."]
     return said
