@@ -5,6 +5,8 @@ import hashlib
 import io
 import json
 import re
+import shlex
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -15,13 +17,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import soundfile
-from conftest import RATE_HZ, voice
+from conftest import RATE_HZ, ROOT, environment, kill_before_write, voice
 
 from pyspk.errors import UserError
 from pyspk.report import clips, svg
 from pyspk.report.experiment import find_experiments, find_trial_data
 from pyspk.report.findings import false_alarms, measure, misses
 from pyspk.report.html import Markup, join, tag
+from pyspk.report.make import make_report
 from pyspk.report.style import CSS
 from pyspk.report.verdict import _ahead_of
 from pyspk.scoring.groups import GroupResult
@@ -213,15 +216,21 @@ def text_of(page: str) -> str:
     return " ".join(words(ElementTree.fromstring(page.removeprefix("<!DOCTYPE html>\n"))[1]).split())
 
 
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Work folder of an experiment with its report, for reading."""
+    folder = tmp_path_factory.mktemp("work")
+    experiment, = find_experiments([write_experiment(folder)])
+    make_report([experiment], find_trial_data(experiment), experiment.folder / "report.html")
+    return folder
+
+
 @pytest.fixture
-def page(exp, step):
-    said = step("make_report.py", exp)
-    assert said.endswith("make_report.py: wrote the page about 1 experiments, with 6 recordings to play, to "
-                         f"{exp}/report.html\n")
-    return (exp / "report.html").read_text()
+def page(work):
+    return (work / "exp" / "net" / "report.html").read_text()
 
 
-def test_the_page_says_how_good_it_is_and_where_it_fails(page, exp):
+def test_the_page_says_how_good_it_is_and_where_it_fails(page, work):
     words = text_of(page)
     head = words[:words.index("Lower is better")]
     assert "net decides 83.3 of 100 trials rightly: its equal error rate is 16.7% (95% interval " in head
@@ -234,7 +243,7 @@ def test_the_page_says_how_good_it_is_and_where_it_fails(page, exp):
                  "validation EER in %", "learning rate", f"{HOSTILE}-1", '</table><script>alert(1)</script>',
                  "score 3.5, threshold -1; 1 of 2 trials of these two wrong"):
         assert said in words, said
-    assert str(exp / "scores" / "eval.cosine") in words and "numpy" in words and "UTC" in words
+    assert str(work / "exp" / "net" / "scores" / "eval.cosine") in words and "numpy" in words and "UTC" in words
     assert "eval.metrics" not in words and "toml, " not in words
 
 
@@ -297,7 +306,10 @@ def test_colours_can_be_told_from_the_paper(block):
         assert contrast(colour[f"c{number}"], colour["paper"]) >= 3.0, number
 
 
-def test_the_same_inputs_give_the_same_bytes_and_others_are_asked_about(exp, page, step, tmp_path):
+def test_the_same_inputs_give_the_same_bytes_and_others_are_asked_about(exp, step, tmp_path):
+    assert step("make_report.py", exp).endswith("make_report.py: wrote the page about 1 experiments, with 6 recordings "
+                                                f"to play, to {exp}/report.html\n")
+    page = (exp / "report.html").read_text()
     made = (exp / "report.html").stat().st_mtime_ns
     assert step("make_report.py", exp).endswith(f"{exp}/report.html is current\n")
     assert (exp / "report.html").stat().st_mtime_ns == made
@@ -311,6 +323,13 @@ def test_the_same_inputs_give_the_same_bytes_and_others_are_asked_about(exp, pag
     words = text_of((exp / "report.html").read_text())
     assert "with cosine scores" in words and "The recordings are not on this page" in words
     assert "<audio" not in (exp / "report.html").read_text()
+
+
+def test_a_killed_run_leaves_no_half_of_a_page(exp, step):
+    kill_before_write(1, [ROOT / "steps" / "make_report.py", exp])
+    assert not (exp / "report.html").exists()
+    step("make_report.py", exp)
+    assert "</html>" in (exp / "report.html").read_text()
 
 
 def test_experiments_are_compared(exp, step, tmp_path):
@@ -351,6 +370,22 @@ def test_without_data_and_log_the_page_says_so(tmp_path, exp, step):
     assert "The recordings are not on this page" in words
 
 
+def commands_of(page: Path) -> list[list[str]]:
+    """The words of each indented command."""
+    return [shlex.split(line, comments=True) for line in page.read_text().splitlines() if line.startswith("    ")]
+
+
+@pytest.mark.parametrize("words", commands_of(ROOT / "docs" / "report.md"), ids=" ".join)
+def test_the_commands_of_the_docs_run(tmp_path, words):
+    for name in ("NAME", "A", "B"):
+        write_experiment(tmp_path, name)
+    files = {"FILE": "data/trials/eval", "DIR": "data/eval"}
+    done = subprocess.run([files.get(word, word) for word in words], cwd=tmp_path, env=environment(), text=True,
+                          capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / (words[-1] if words[-1].endswith(".html") else f"{words[-1]}/report.html")).exists()
+
+
 # ---- mistakes of the user
 
 @pytest.mark.parametrize(("arguments", "said"), [
@@ -379,8 +414,8 @@ def test_a_table_in_the_data_that_groups_nothing_is_left_out_aloud(exp, step):
 
 def test_a_recording_that_is_gone_is_named_with_the_way_out(exp, step, tmp_path):
     (tmp_path / "0.wav").unlink()
-    said = step("make_report.py", exp, code=1)
-    assert f"{tmp_path}/0.wav" in said and "--audio-mb 0 makes the page without recordings" in said
+    said = step("make_report.py", exp, code=1).splitlines()[-1]
+    assert f"{tmp_path}/0.wav" in said and said.endswith("; --audio-mb 0 makes the page without recordings")
     assert not (exp / "report.html").exists()
 
 

@@ -38,18 +38,21 @@ def make_clips(data: Path, names: Iterable[str], limit_mb: float) -> dict[str, C
     names: utterances of `data`, in VoxCeleb's form or Kaldi's; others (a speaker who was enrolled) have no clip.
     Raises UserError for a recording that cannot be read, naming it and the way to go on without.
     """
-    directory = DataDir(data)
-    read = utterance_reader(directory, RATE_HZ, resample=True, channel="mix")
+    try:
+        return _cut_until_full(DataDir(data), dict.fromkeys(names), limit_mb)
+    except UserError as fault:
+        raise UserError(f"{fault}; --audio-mb 0 makes the page without recordings") from None
+
+
+def _cut_until_full(data: DataDir, names: Iterable[str], limit_mb: float) -> dict[str, Clip]:
+    read = utterance_reader(data, RATE_HZ, resample=True, channel="mix")
     clips: dict[str, Clip] = {}
     left = limit_mb * 1e6
-    for name in dict.fromkeys(names):
-        utt = name if name in directory.utt2spk else kaldi_name(name)
-        if utt not in directory.utt2spk:
+    for name in names:
+        utt = name if name in data.utt2spk else kaldi_name(name)
+        if utt not in data.utt2spk:
             continue
-        try:
-            clip = cut(read(utt))
-        except UserError as fault:
-            raise UserError(f"{fault}; --audio-mb 0 makes the page without recordings") from None
+        clip = cut(read(utt))
         if len(clip.uri) > left:
             log.warning("the recordings fill %g MB: %d are on the page, from %s on they are not (--audio-mb)",
                         limit_mb, len(clips), utt)

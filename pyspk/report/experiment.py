@@ -111,7 +111,7 @@ def _title(path: Path) -> str:
 
 def _work(folder: Path) -> Path:
     """The work folder of WORK/exp/NAME."""
-    return folder.resolve().parents[1]
+    return folder.resolve().parent.parent
 
 
 def _find(name: str, folder: Path, trials: Path | None) -> Experiment:

@@ -40,7 +40,8 @@ def make_report(experiments: Sequence[Experiment], trial_data: TrialData, out: P
     findings, close = [], {}
     for one in experiments:
         chosen = one.kind(kind)
-        for each in one.scores:
+        for each, path in one.scores.items():
+            log.info("measuring %s", path)
             finding, score = measure(one, each, trials, speakers, p_targets)
             findings.append(finding)
             if each == chosen:
