@@ -39,7 +39,7 @@ class Finding:
         return self.values[EER][0]
 
     def is_exceeded_by(self, group: GroupResult) -> bool:
-        """Whether a group makes clearly more errors than all trials: its rate or its interval lies above theirs."""
+        """Whether a group's rate lies above the interval of all trials, or its interval above their rate."""
         value, _, high = self.values[EER]
         return group.eer is not None and (group.eer > high or group.interval[0] > value)
 

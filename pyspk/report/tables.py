@@ -138,7 +138,7 @@ def training_table(runs: Mapping[str, Sequence[dict]], fields: Sequence[tuple[st
 
 
 def group_table(experiment: str | None, finding: Finding, title: str, groups: Sequence[GroupResult]) -> Markup:
-    """A row a group, in bold where it is clearly worse than all. experiment: named in the caption when given."""
+    """A row a group, in bold as is_exceeded_by says. experiment: named in the caption when given."""
     rows = [[name_of(one.name), _with_interval(one.interval and (one.eer, *one.interval), EER),
              *("–" if rate is None else f"{100 * rate:.2f}" for rate in (one.p_miss, one.p_fa)),
              *(f"{count:,}" for count in (one.n_targets, one.n_nontargets, one.n_speakers))] for one in groups]

@@ -65,6 +65,6 @@ def _where_it_fails(best: Close, content: Content) -> list[Markup | str]:
     if worse:
         title, group = max(worse, key=lambda one: one[1].interval[0])
         low, high = group.interval
-        said += ["It is clearly worse where ", name_of(title), " is ", name_of(group.name),
+        said += ["It is worse where ", name_of(title), " is ", name_of(group.name),
                  f": {percent(group.eer)} (95% interval {percent(low)} to {percent(high)})."]
     return said
