@@ -443,7 +443,7 @@ def test_kinds_come_in_the_order_in_which_they_are_made(exp):
     for kind in ("asnorm", "mine", "fused"):
         (exp / "scores" / f"eval.{kind}").write_text("a b 0.5\n")
     experiment, = find_experiments([exp])
-    assert list(experiment.scores) == ["cosine", "asnorm", "fused", "mine", "calibrated"]
+    assert list(experiment.scores) == ["cosine", "asnorm", "mine", "calibrated", "fused"]
 
 
 def test_tables_are_found_and_two_of_one_name_are_not_taken(exp):

@@ -9,7 +9,8 @@ from pyspk.errors import UserError, first_few
 from pyspk.training.curves import LOG
 
 CONFIG, UTT2SPK, WAV = "config.toml", "utt2spk", "wav.scp"
-_KINDS = ("cosine", "plda", "asnorm", "fused", "calibrated")      # in the order in which they are made
+CALIBRATED = ("calibrated", "fused")      # these are log-likelihood ratios
+_KINDS = ("cosine", "plda", "asnorm", *CALIBRATED)      # in the order in which they are made
 _SPK2GENDER = "spk2gender"
 _DURATION, _FRAMES = "duration in s", "length in frames"
 _AUDIO = (WAV, "segments")
@@ -142,9 +143,9 @@ def _score_files(folder: Path) -> dict[str, dict[str, Path]]:
 
 
 def _when_made(path: Path) -> tuple[float, str]:
-    """Other kinds come before the last one that the recipe makes."""
+    """Other kinds come before the calibrated ones."""
     kind = path.suffix.removeprefix(".")
-    return (_KINDS.index(kind) if kind in _KINDS else len(_KINDS) - 1.5, path.name)
+    return (_KINDS.index(kind) if kind in _KINDS else _KINDS.index(CALIBRATED[0]) - 0.5, path.name)
 
 
 def _holds_scores(path: Path) -> bool:

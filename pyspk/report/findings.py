@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyspk import metrics
-from pyspk.report.experiment import Experiment
+from pyspk.report.experiment import CALIBRATED, Experiment
 from pyspk.scoring.groups import GroupResult
 from pyspk.scoring.table import cost_titles
 from pyspk.scoring.trials import Trials, match, read_scores
@@ -85,11 +85,11 @@ def measures_of(kind: str, p_targets: Sequence[float]) -> dict[str, metrics.boot
     found = {EER: metrics.Evaluation.eer}
     found |= {title: lambda one, cost=cost: one.min_dcf(cost)
               for title, cost in zip(cost_titles("minDCF", costs), costs, strict=True)}
-    if kind == "calibrated":
+    if kind in CALIBRATED:
         found |= {title: lambda one, cost=cost: one.act_dcf(cost)
                   for title, cost in zip(cost_titles("actDCF", costs), costs, strict=True)}
     found["min Cllr"] = metrics.Evaluation.min_cllr
-    if kind == "calibrated":
+    if kind in CALIBRATED:
         found["Cllr"] = metrics.Evaluation.cllr
     return found
 

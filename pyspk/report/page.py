@@ -118,7 +118,7 @@ def _groups(content: Content) -> Markup:
                 parts.append(tag("details", tag("summary", f"The other {len(groups) - _MOST_GROUPS} groups"),
                                  group_table(experiment, close.finding, title, groups[_MOST_GROUPS:])))
     said = tag("p", "A trial whose two sides differ stands under both names. Misses and false alarms are those at the "
-                    "threshold of all trials. In bold, rates above the interval of all, and intervals above the rate of all."
+                    "threshold of all trials. In bold, rates above the interval of all, and intervals above their rate."
                if parts else
                "Nothing to group by was found. A file utt2gender, utt2lang, utt2dur or any other utt2x in the data "
                "directory, or one named with --groups, makes a table here.")
