@@ -26,7 +26,7 @@ from pyspk.report.findings import false_alarms, measure, misses
 from pyspk.report.html import Markup, join, tag
 from pyspk.report.make import make_report
 from pyspk.report.style import CSS
-from pyspk.report.verdict import _ahead_of
+from pyspk.report.verdict import _ahead_of, _how_good
 from pyspk.scoring.groups import GroupResult
 from pyspk.scoring.table import speakers_of
 from pyspk.scoring.trials import read_trials
@@ -356,6 +356,23 @@ def test_the_better_of_two_is_compared_with_the_same_speakers_drawn():
     assert _ahead_of([near, far]) == (" That is 0.50 times the rate of the next, <bdi>b</bdi> (95% interval 0.50 to "
                                       "0.50).")
     assert _ahead_of([near, close_by]).endswith("; the interval reaches 1, so it may be chance).")
+
+
+def test_a_perfect_system_after_one_epoch_has_a_page_too(exp, step):
+    scores = (exp / "scores" / "eval.cosine").read_text().replace("0.85\n", "0.1\n")
+    (exp / "scores" / "eval.cosine").write_text(scores)
+    (exp / "log" / "train.jsonl").write_text('{"epoch": 1, "loss": 2.0, "valid_eer": null, "lr": 0.1}\n')
+    step("make_report.py", "--scores", "cosine", exp)
+    words = text_of((exp / "report.html").read_text())
+    assert "net decides 100 of 100 trials rightly: its equal error rate is 0% (95% interval 0% to 0%)" in words
+    assert "It makes no error on these trials." in words
+    assert "learning rate" in words and "validation EER" not in words
+
+
+@pytest.mark.parametrize(("eer", "right"), [(0.1, "90"), (0.00871, "99.1"), (0.0004, "99.96")])
+def test_few_errors_are_not_rounded_to_none(exp, eer, right):
+    finding = replace(found(exp)[0], values={"EER %": (eer, eer, eer)})
+    assert f"net</bdi> decides {right} of 100" in _how_good(finding, SimpleNamespace(n_trials=(1, 2), n_speakers=3))
 
 
 def test_without_data_and_log_the_page_says_so(tmp_path, exp, step):

@@ -21,7 +21,8 @@ def verdict(content: Content) -> list[Markup]:
 def _how_good(best: Finding, content: Content) -> Markup:
     value, low, high = best.values[EER]
     targets, nontargets = content.n_trials
-    return join(tag("strong", name_of(best.experiment), f" decides {100 * (1 - value):.3g} of 100 trials rightly"),
+    right = f"{100 * (1 - value):.{3 if value >= 0.005 else 4}g}"      # 99.96 is not 100
+    return join(tag("strong", name_of(best.experiment), f" decides {right} of 100 trials rightly"),
                 f": its equal error rate is {percent(value)} (95% interval {percent(low)} to {percent(high)}), with ",
                 name_of(best.kind), f" scores on {targets + nontargets:,} trials of {content.n_speakers:,} speakers.")
 
