@@ -20,7 +20,9 @@ log = logging.getLogger("pyspk")
 _PR_SET_PDEATHSIG = 1      # linux/prctl.h
 _WHAT_TO_DO = {errno.ENOSPC: "make room; the same command goes on from here",
                errno.EDQUOT: "make room; the same command goes on from here",
-               errno.EROFS: "choose another place", errno.EACCES: "get the right to it, or choose another place"}
+               errno.EROFS: "choose another place", errno.EACCES: "get the right to it, or choose another place",
+               errno.EPERM: "it is another user's; choose another place",
+               errno.ELOOP: "a symbolic link, through which nothing is written here; remove it"}
 
 
 def run(command: click.Command) -> None:

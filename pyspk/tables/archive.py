@@ -9,7 +9,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from pyspk.errors import UserError
-from pyspk.tables.atomic import atomic_write, commit, temporary_path
+from pyspk.tables.atomic import atomic_write, commit, open_private, temporary_path
 from pyspk.tables.matrix import HEAD_BYTES, Head, encode, parse_head
 from pyspk.tables.stream import CUT_SHORT, read_whole, text_of
 from pyspk.tables.text import read_table, write_lines
@@ -192,7 +192,7 @@ class ArchiveWriter:
 
     def __enter__(self) -> "ArchiveWriter":
         self._ark.parent.mkdir(parents=True, exist_ok=True)
-        self._file = temporary_path(self._ark).open("wb")
+        self._file = open_private(temporary_path(self._ark), "wb")
         return self
 
     def __exit__(self, fault_type, *_) -> None:
