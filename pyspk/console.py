@@ -59,9 +59,16 @@ def run(command: click.Command) -> None:
     sys.exit(1)
 
 
+force_option = click.option("--force", is_flag=True, help="go on although the disk seems too small")
+no_pipes_option = click.option("--no-pipes", is_flag=True, help='run no command that stands where a file could, '
+                               'as "COMMAND |" in wav.scp: refuse it')
+
+
 def job_array_options(command: Callable) -> Callable:
-    """The options of every step that works in a job array: --nj, --cmd, --overwrite, and --job for the jobs."""
+    """The options of every step that works in a job array: --nj, --cmd, --overwrite, --force, --no-pipes, and --job."""
     for option in (
+        no_pipes_option,
+        force_option,
         click.option("--job", type=int, hidden=True, help="do this job's share and nothing else"),
         click.option("--overwrite", is_flag=True, help="make anew what was made from other inputs or settings"),
         click.option("--cmd", default="run.py", show_default=True,

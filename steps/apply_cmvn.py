@@ -31,8 +31,8 @@ log = logging.getLogger("pyspk")
 @click.argument("out_dir", type=Path)
 @click.argument("log_dir", type=Path, required=False)
 @click.argument("ark_dir", type=Path, required=False)
-def main(nj, cmd, overwrite, job, sliding, cmn_window, min_cmn_window, center, norm_vars, select_voiced, compress,
-         allow_failures, data_dir, out_dir, log_dir, ark_dir):
+def main(nj, cmd, overwrite, force, no_pipes, job, sliding, cmn_window, min_cmn_window, center, norm_vars,
+         select_voiced, compress, allow_failures, data_dir, out_dir, log_dir, ark_dir):
     """Write OUT_DIR, a copy of DATA_DIR whose features have cepstral mean (and variance) normalisation.
 
     Logs go to LOG_DIR (OUT_DIR/log), archives to ARK_DIR (OUT_DIR/data). The options are those of Kaldi's
@@ -46,7 +46,7 @@ def main(nj, cmd, overwrite, job, sliding, cmn_window, min_cmn_window, center, n
     from pyspk.features.space import check_space_as
     from pyspk.shards import Shards
 
-    data = DataDir(data_dir)
+    data = DataDir(data_dir, no_pipes)
     if out_dir.resolve() == data_dir.resolve():
         raise UserError(f"{out_dir} is DATA_DIR itself, whose features would be lost; name another OUT_DIR")
     utts, name = list(data.utt2spk), out_dir.resolve().name

@@ -29,7 +29,8 @@ log = logging.getLogger("pyspk")
 @click.argument("data_dir", type=Path)
 @click.argument("log_dir", type=Path, required=False)
 @click.argument("ark_dir", type=Path, required=False)
-def main(nj, cmd, overwrite, job, vad_config, fbank_config, mfcc_config, resample, channel, data_dir, log_dir, ark_dir):
+def main(nj, cmd, overwrite, force, no_pipes, job, vad_config, fbank_config, mfcc_config, resample, channel, data_dir,
+         log_dir, ark_dir):
     """Write DATA_DIR/vad.scp: Kaldi's energy VAD, on the log energy of each frame of the recordings.
 
     Augmented copies (utt2aug) have the decisions of the clean recording, at the copy's speed.
@@ -40,7 +41,7 @@ def main(nj, cmd, overwrite, job, vad_config, fbank_config, mfcc_config, resampl
         raise UserError("--fbank-config and --mfcc-config: the features are one or the other; give one of them")
     kind, config = ("mfcc", mfcc_config) if mfcc_config else ("fbank", fbank_config)
     vad, vad_conf = configured(EnergyVad, vad_config)
-    (feats, conf), data = configured(Mfcc if mfcc_config else Fbank, config), DataDir(data_dir)
+    (feats, conf), data = configured(Mfcc if mfcc_config else Fbank, config), DataDir(data_dir, no_pipes)
     utts, samples_of = list(data.utt2spk), augmented_reader(data, feats.rate_hz, resample, channel, clean=True)
     shards = Shards(f"vad_{data.name}", ark_dir or data_dir / "data", log_dir or data_dir / "log",
                     utts, min(nj, len(utts)), cmd)

@@ -24,17 +24,19 @@ log = logging.getLogger("pyspk")
 @click.argument("exp_dir", type=Path)
 @click.argument("data_dir", type=Path)
 @click.argument("out_dir", type=Path)
-def main(nj, cmd, overwrite, job, device, exp_dir, data_dir, out_dir):
+def main(nj, cmd, overwrite, force, no_pipes, job, device, exp_dir, data_dir, out_dir):
     """Write OUT_DIR/xvector.scp, one embedding for each utterance of DATA_DIR, from the model in EXP_DIR.
 
     Beside it: spk_xvector.scp and num_utts.ark (mean and count of each speaker), and mean.vec (the mean of all).
     """
-    data = DataDir(data_dir)
+    data = DataDir(data_dir, no_pipes)
     utts = list(data.utt2spk)
     shards = Shards("xvector", out_dir, out_dir / "log", utts, min(nj, len(utts)), cmd)
     if job is not None:
         return shards.write(job, _embedder(exp_dir, data, device, shards.n_jobs))
 
+    if no_pipes:
+        data.table("feats.scp")      # refused here, before any job begins
     out = out_dir / "xvector.scp"
     inputs = {"final.pt": exp_dir / "final.pt", **data.inputs("utt2spk", "feats.scp", optional=["vad.scp"])}
     table = shards.make(out, {}, inputs, overwrite, sys.argv)

@@ -2,21 +2,24 @@
 
 import io
 import os
-import re
+import pickle
 import stat
-import subprocess
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, write_data_dir
 
+from pyspk.augment.augmenter import Augmenter
+from pyspk.augment.config import AugmentConfig
+from pyspk.datadir import DataDir
 from pyspk.errors import UserError
 from pyspk.jobs import parse_call, run_jobs
 from pyspk.tables import records
-from pyspk.tables.archive import ArchiveWriter
+from pyspk.tables.archive import ArchiveWriter, read_scp, read_vector
 from pyspk.tables.atomic import atomic_write, open_private, temporary_path
 from pyspk.tables.records import begin
 from pyspk.training.checkpoint import Checkpoints, Progress
@@ -138,3 +141,120 @@ def test_a_package_writes_nothing_outside_of_its_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     fetch.unpack(tmp_path / "x.deb", tmp_path / "deep" / "package")
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.wav")] == ["deep/package/usr/good.wav"]
+
+
+# ---- commands in place of files
+
+REFUSED = " is a command, "
+
+
+@pytest.fixture
+def marker(tmp_path):
+    """A file that a command would leave, and the command: it writes what `cat` of a file would."""
+    path = tmp_path / "was_run"
+    return path, lambda file: f"touch {path}; cat {file} |"
+
+
+@pytest.fixture
+def piped(tmp_path, recordings, marker):
+    """A data directory of two speakers whose third utterance is a command."""
+    folder = write_data_dir(tmp_path / "piped", recordings, ["s0", "s1"])
+    lines = (folder / "wav.scp").read_text().splitlines()
+    utt, _, wav = lines[2].partition(" ")
+    lines[2] = f"{utt} {marker[1](wav)}"
+    (folder / "wav.scp").write_text("".join(f"{line}\n" for line in lines))
+    return folder
+
+
+@pytest.mark.parametrize("words", [
+    ["make_fbank.py", "--nj", 1, "{piped}"], ["make_mfcc.py", "--nj", 1, "{piped}"],
+    ["compute_vad.py", "--nj", 1, "{piped}"], ["augment_data_dir.py", "--copies", 0, "{piped}", "{tmp}/copies"],
+    ["train.py", "--fbank-config", "{conf}", "--set", "n_workers=2", "{piped}", "{tmp}/exp"]],
+    ids=lambda words: words[0])
+def test_no_pipes_refuses_a_command_in_wav_scp(step, tmp_path, piped, marker, words):
+    (tmp_path / "fbank.conf").write_text("--num-mel-bins=20\n")
+    places = {"piped": piped, "tmp": tmp_path, "conf": tmp_path / "fbank.conf"}
+    words = [str(word).format(**places) for word in words]
+    said = step(words[0], "--no-pipes", *words[1:], code=1)
+    assert f'error: {piped}/wav.scp:3: "s0-u2"{REFUSED}"touch ' in said and "--no-pipes runs none" in said
+    assert not marker[0].exists() and not (piped / "feats.scp").exists()
+
+
+def test_without_it_the_command_is_run_as_in_kaldi(step, piped, marker):
+    step("make_fbank.py", "--nj", 1, piped)
+    assert marker[0].exists()
+
+
+def test_no_pipes_reaches_every_job(step, piped, marker):
+    """A job asks for itself: what it reads may have changed since."""
+    said = step("make_fbank.py", "--no-pipes", "--nj", 1, "--job", 1, piped, code=1)
+    assert REFUSED in said and not marker[0].exists()
+
+
+@pytest.mark.parametrize("range_", ["", ":0", "[0:9]"])
+@pytest.mark.parametrize("words", [
+    ["apply_cmvn.py", "--nj", 1, "{data}", "{tmp}/out"], ["train.py", "{data}", "{tmp}/exp"],
+    ["extract_xvectors.py", "--nj", 1, "{tmp}/exp", "{data}", "{tmp}/out"]], ids=lambda words: words[0])
+def test_no_pipes_refuses_a_command_in_feats_scp(step, tmp_path, data, marker, words, range_):
+    lines = (data.path / "feats.scp").read_text().splitlines()
+    lines[0] = f"s0-0 {marker[1]('/dev/null')}{range_}"
+    (data.path / "feats.scp").write_text("".join(f"{line}\n" for line in lines))
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp" / "final.pt").write_bytes(b"")
+    said = step(words[0], "--no-pipes", *(str(word).format(data=data.path, tmp=tmp_path) for word in words[1:]), code=1)
+    assert f'{data.path}/feats.scp:1: "s0-0"{REFUSED}' in said and not marker[0].exists()
+
+
+def test_no_pipes_refuses_commands_among_noises_and_in_vad(tmp_path, piped, data, marker):
+    config = replace(AugmentConfig(), noise_prob=1.0, music_prob=0.0, babble_prob=0.0, reverb_prob=0.0,
+                     noise_dirs=(str(piped),))
+    for sources in (Augmenter(config, no_pipes=True), pickle.loads(pickle.dumps(Augmenter(config, no_pipes=True)))):
+        with pytest.raises(UserError, match=rf'wav\.scp:3: "s0-u2"{REFUSED}'):
+            sources.draw(np.random.default_rng(0))
+    (data.path / "vad.scp").write_text("s0-0 true |\n")
+    with pytest.raises(UserError, match=rf'vad\.scp:1: "s0-0"{REFUSED}'):
+        DataDir(data.path, no_pipes=True).table("vad.scp")
+    assert not marker[0].exists()
+
+
+def test_no_pipes_refuses_commands_among_embeddings(step, tmp_path, marker):
+    with ArchiveWriter(tmp_path / "e.ark", tmp_path / "good.scp") as writer:
+        for name in "ab":
+            writer.write(name, np.array([1, len(name), ord(name)], np.float32))
+    good = (tmp_path / "good.scp").read_text().splitlines()
+    (tmp_path / "bad.scp").write_text(f"{good[0]}\nb {marker[1](tmp_path / 'e.ark')}\n")
+    (tmp_path / "trials").write_text("a b target\na a nontarget\n")
+    out = tmp_path / "out"
+    for enroll, test in (("good", "bad"), ("bad", "good"), ("bad", "bad")):
+        said = step("score_cosine.py", "--no-pipes", tmp_path / "trials", tmp_path / f"{enroll}.scp",
+                    tmp_path / f"{test}.scp", out, code=1)
+        assert f'bad.scp:2: "b"{REFUSED}' in said
+    step("score_cosine.py", "--no-pipes", tmp_path / "trials", tmp_path / "good.scp", tmp_path / "good.scp", out)
+    for scps in (("bad", "good"), ("good", "bad")):
+        said = step("score_asnorm.py", "--no-pipes", out, *(tmp_path / f"{scp}.scp" for scp in scps),
+                    tmp_path / "asnorm", code=1)
+        assert f'bad.scp:2: "b"{REFUSED}' in said
+    assert not marker[0].exists()
+    with pytest.raises(UserError, match="a command, and --no-pipes runs none"):
+        read_vector(marker[1]("x"), no_pipes=True)
+
+
+def test_no_pipes_refuses_commands_of_specifiers(step, tmp_path, marker):
+    with ArchiveWriter(tmp_path / "a.ark", tmp_path / "a.scp") as writer:
+        writer.write("u", np.ones((2, 3), np.float32))
+    command = marker[1](tmp_path / "a.ark")
+    (tmp_path / "piped.scp").write_text(f"u {command}\n")
+    for rspecifier, wspecifier, named in ((f"ark:{command}", "ark:-", f'"ark:{command}": a command'),
+                                          (f"scp:{command}", "ark:-", f'"scp:{command}": a command'),
+                                          (f"scp:{tmp_path}/piped.scp", "ark:-", 'piped.scp:1: utterance "u": a comm'),
+                                          (f"scp:{tmp_path}/a.scp", f"ark:| touch {marker[0]}", '": a command')):
+        said = step("copy_feats.py", "--no-pipes", rspecifier, wspecifier, code=1)
+        assert named in said and "--no-pipes runs none" in said
+    assert not marker[0].exists()
+    step("copy_feats.py", "--no-pipes", f"scp:{tmp_path}/a.scp", f"ark,t:{tmp_path}/b.ark")
+
+
+def test_a_bar_in_a_name_of_a_file_is_no_command(tmp_path):
+    with ArchiveWriter(tmp_path / "a|b.ark", tmp_path / "a.scp") as writer:
+        writer.write("u", np.ones(2, np.float32))
+    assert read_scp(tmp_path / "a.scp", no_pipes=True) == {"u": f"{tmp_path}/a|b.ark:2"}

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pyspk.audio import Recording
-from pyspk.audio.recording import is_pipe
 from pyspk.datadir import DataDir
 from pyspk.datadir.layout import FEATS
 from pyspk.errors import UserError
 from pyspk.tables.archive import ArchiveReader
+from pyspk.tables.stream import is_command
 from pyspk.tables.text import read_table
 
 log = logging.getLogger("pyspk")
@@ -40,7 +40,7 @@ def audio_amount(data: DataDir) -> AudioAmount:
         return AudioAmount(sum(end_s - start_s for _, start_s, end_s in spans.values()), n_utts, 0, "by segments")
     if data.has("reco2dur"):
         return AudioAmount(_sum_of(data.path / "reco2dur"), n_utts, 0, "by reco2dur")
-    files = [rxfilename for rxfilename, _, _ in spans.values() if not is_pipe(rxfilename)]
+    files = [rxfilename for rxfilename, _, _ in spans.values() if not is_command(rxfilename)]
     lengths = [length for path in _sample(files) if (length := _length_s(path)) is not None]
     if not lengths:
         return AudioAmount(0.0, 0, n_utts, "")
