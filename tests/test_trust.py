@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import re
 import stat
 import tarfile
 from dataclasses import replace
@@ -18,11 +19,14 @@ from pyspk.augment.config import AugmentConfig
 from pyspk.datadir import DataDir
 from pyspk.errors import UserError
 from pyspk.jobs import parse_call, run_jobs
+from pyspk.model import build_net, load_model, load_to_start, save_model
+from pyspk.published import read_wespeaker
 from pyspk.tables import records
 from pyspk.tables.archive import ArchiveWriter, read_scp, read_vector
 from pyspk.tables.atomic import atomic_write, open_private, temporary_path
 from pyspk.tables.records import begin
-from pyspk.training.checkpoint import Checkpoints, Progress
+from pyspk.training.average import mean_weights
+from pyspk.training.checkpoint import Checkpoints, Progress, classifier_of
 from pyspk.world import World
 
 
@@ -258,3 +262,114 @@ def test_a_bar_in_a_name_of_a_file_is_no_command(tmp_path):
     with ArchiveWriter(tmp_path / "a|b.ark", tmp_path / "a.scp") as writer:
         writer.write("u", np.ones(2, np.float32))
     assert read_scp(tmp_path / "a.scp", no_pipes=True) == {"u": f"{tmp_path}/a|b.ark:2"}
+
+
+# ---- names
+
+ODD_NAMES = ["a\0b", "a\x1b[31mb", "a\x0bb", "a\u00a0b", "a\u2028b", "a\x85b", "a\rb", "a\x7f"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
+def test_a_name_that_is_not_one_printable_word_is_refused(tmp_path, name):
+    (tmp_path / "utt2spk").write_bytes(f"{name} s\nb {name}\n".encode())
+    with pytest.raises(UserError) as fault:
+        DataDir(tmp_path)
+    assert str(fault.value).startswith(f"{tmp_path}/utt2spk:1: the name {name!a} holds a control character, or white "
+                                       "space that is no blank; rename it (fix_data_dir.py ")
+    (tmp_path / "utt2spk").write_bytes(f"b {name}\n".encode())
+    with pytest.raises(UserError, match=r'utt2spk:1: the speaker .* of "b" holds a control character'):
+        DataDir(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["Zoë", "李-1", "می\u200cخواهم", "a:b=c[0]"])      # with its zero-width non-joiner
+def test_a_name_in_any_script_is_a_name(tmp_path, name):
+    (tmp_path / "utt2spk").write_text(f"{name} {name}\n")
+    assert DataDir(tmp_path).utt2spk == {name: name}
+
+
+PATHS = ["-rf", "../../up", "..", "/abs/olute", "a/../../b", "~root"]
+
+
+def test_names_that_look_like_paths_or_options_never_become_file_names(step, tmp_path, recordings):
+    """Through everything that writes something for each utterance or speaker."""
+    data, deep = tmp_path / "deep" / "er" / "data", tmp_path / "deep" / "er"
+    data.mkdir(parents=True)
+    wav = recordings / "s0" / "u0.wav"
+    names = sorted(PATHS)
+    (data / "wav.scp").write_text("".join(f"{name} {wav}\n" for name in names))
+    (data / "utt2spk").write_text("".join(f"{name} {name}\n" for name in names))
+    settings = {"net": "xvector", "feat_dim": 80, "emb_dim": 8, "channels": 8}
+    save_model(deep / "exp" / "final.pt", settings, build_net(settings))
+    step("make_fbank.py", "--nj", 2, data)
+    step("extract_xvectors.py", "--nj", 2, "--device", "cpu", deep / "exp", data, deep / "x")
+    step("split_data_dir.py", "--per-utt", data, 3)
+    step("augment_data_dir.py", "--copies", 0, data, deep / "fast")
+    step("combine_data_dir.py", deep / "all", data)
+    assert list(read_scp(deep / "x" / "xvector.scp")) == list(read_scp(deep / "x" / "spk_xvector.scp")) == names
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["er"]
+    assert {path.name for path in deep.iterdir()} == {"data", "exp", "x", "fast", "all"}
+    allowed = re.compile(r"[a-z0-9_]+(\.[12]|\.mean)?(\.(ark|scp|log|pt|vec|toml|lock|json))*|split3utt|[123]|"
+                         r"\.made|\.?[a-z0-9_.]+\.(lock|json)")
+    assert [path.name for path in deep.rglob("*") if not allowed.fullmatch(path.name)] == []
+
+
+# ---- weights
+
+class Evil:
+    """What pickle takes for a call of os.mkdir."""
+
+    def __init__(self, marker):
+        self._marker = str(marker)
+
+    def __reduce__(self):
+        return os.mkdir, (self._marker,)
+
+
+@pytest.fixture
+def evil(tmp_path):
+    """evil(path, **others): leave a file of torch.save there that would make tmp_path/was_run; and ask if it did."""
+    def write(path, **others):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"settings": {"net": "xvector"}, "weights": {}, "loss": {}, "state_dict": {},
+                    "progress": Evil(tmp_path / "was_run"), **others}, path)
+        return path
+    return write
+
+
+def test_the_file_is_one_that_torch_would_run_code_from(tmp_path, evil):
+    torch.load(evil(tmp_path / "x.pt"), weights_only=False)
+    assert (tmp_path / "was_run").exists()
+
+
+COULD_RUN = r"cannot be read; .* or holds more than tensors and plain values, which could run code"
+
+
+def test_no_checkpoint_runs_code(tmp_path, evil):
+    for name in ("final.pt", "last.pt", "epochs/0001.pt"):
+        evil(tmp_path / name)
+    for load in (lambda: load_model(tmp_path), lambda: load_to_start({"net": "xvector"}, tmp_path),
+                 lambda: Checkpoints(tmp_path, 1, World()).load({}, {}), lambda: mean_weights(tmp_path, [1]),
+                 lambda: classifier_of(tmp_path, {}), lambda: read_wespeaker(tmp_path / "final.pt")):
+        (tmp_path / "spk2id").touch()
+        with pytest.raises(UserError, match=COULD_RUN):
+            load()
+    assert not (tmp_path / "was_run").exists()
+
+
+def test_steps_refuse_a_checkpoint_that_could_run_code(step, tmp_path, data, evil):
+    evil(tmp_path / "other" / "final.pt")
+    small = ["--set", "net=xvector", "--set", "channels=8", "--set", "valid_speakers=0"]
+    for words in (["import_checkpoint.py", tmp_path / "other" / "final.pt", tmp_path / "model"],
+                  ["train.py", *small, "--init-model", tmp_path / "other", data.path, tmp_path / "new"],
+                  ["extract_xvectors.py", "--nj", 1, "--job", 1, tmp_path / "other", data.path, tmp_path / "x"]):
+        assert "which could run code" in step(*words, code=1)
+    assert not (tmp_path / "was_run").exists()
+
+
+def test_nothing_unpickles_but_through_load_torch():
+    sources = [path for folder in ("pyspk", "steps", "local") for path in (ROOT / folder).rglob("*.py")]
+    loads = [f"{path.relative_to(ROOT)}: {line.strip()}" for path in sources for line in path.read_text().splitlines()
+             if re.search(r"\btorch\.(jit\.|package\.)?load\b|\bpickle\b|\bnp\.load\b|\b(eval|exec)\(|shell=True", line)
+             and not re.search(r"\.eval\(\)", line)]
+    assert loads == ['pyspk/model.py: value = torch.load(path, map_location="cpu", weights_only=True)']
