@@ -43,7 +43,7 @@ def main(nj, cmd, overwrite, force, no_pipes, job, sliding, cmn_window, min_cmn_
     from pyspk.features import sliding_cmvn, utterance_cmvn
     from pyspk.features.make import feats_are_current, run_shards
     from pyspk.features.normalised import kept_tables, normalised_reader, write_normalised
-    from pyspk.features.space import check_space_as
+    from pyspk.needs.checks import check_features_like, say_pace
     from pyspk.shards import Shards
 
     data = DataDir(data_dir, no_pipes)
@@ -64,7 +64,8 @@ def main(nj, cmd, overwrite, force, no_pipes, job, sliding, cmn_window, min_cmn_
                 "compress": compress}
     if feats_are_current(out_dir, shards, settings, inputs, overwrite, allow_failures):
         return None
-    check_space_as(data, shards.folder, compress, shards.size_bytes())
+    check_features_like(data, shards.folder, compress, shards.size_bytes(), force)
+    say_pace(feats_of, utts, shards.n_jobs)
     table = run_shards(out_dir, shards, sys.argv, allow_failures)
     write_normalised(data, kept, table, out_dir)
     return log.info("wrote normalised features of %d utterances to %s", len(table), out_dir / "feats.scp")

@@ -38,6 +38,7 @@ def main(config, root, copies, seed, include_source, overwrite, force, no_pipes,
     from pyspk.augment.augmenter import Augmenter
     from pyspk.augment.config import load_config
     from pyspk.augment.copies import FILES, LIST, draw_copies, noise_inputs, write_copies
+    from pyspk.needs.checks import check_copies
 
     settings, data = load_config(config).below(root), DataDir(src_data, no_pipes)
     if out_data.resolve() == src_data.resolve():
@@ -50,6 +51,7 @@ def main(config, root, copies, seed, include_source, overwrite, force, no_pipes,
     if begin(out, decided, inputs, overwrite, parts=[out_data / name for name in FILES[:-1]]) is State.CURRENT:
         return log.info("%s is current", out)
 
+    check_copies(out_data, data, (1 + len(settings.speeds)) * (1 + copies), force)
     augmenter = Augmenter(settings, no_pipes=no_pipes)
     made = draw_copies(data, augmenter, copies, seed, include_source)
     write_copies(data, augmenter, made, out_data)

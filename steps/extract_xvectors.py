@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Write the embeddings of a data directory."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -12,6 +13,7 @@ import click
 from pyspk.console import job_array_options, run
 from pyspk.datadir import DataDir
 from pyspk.errors import UserError
+from pyspk.needs.checks import MANY
 from pyspk.shards import Shards
 from pyspk.tables.text import write_table
 
@@ -39,12 +41,25 @@ def main(nj, cmd, overwrite, force, no_pipes, job, device, exp_dir, data_dir, ou
         data.table("feats.scp")      # refused here, before any job begins
     out = out_dir / "xvector.scp"
     inputs = {"final.pt": exp_dir / "final.pt", **data.inputs("utt2spk", "feats.scp", optional=["vad.scp"])}
-    table = shards.make(out, {}, inputs, overwrite, sys.argv)
-    if table is None:
+    if shards.is_current(out, {}, inputs, overwrite):
         return None
+    if len(utts) >= MANY:
+        _announce(exp_dir, data, shards, device, force)
+    table = shards.run(sys.argv)
     _write_means(table, data, out_dir)
     write_table(out, table)
     return log.info("wrote %d embeddings to %s", len(table), out)
+
+
+def _announce(exp_dir, data, shards, device, force):
+    """Say and check what the jobs will need."""
+    from pyspk.model import FINAL, load_torch
+    from pyspk.needs.checks import check_embeddings, say_pace
+
+    emb_dim = load_torch(exp_dir / FINAL)["settings"]["emb_dim"]
+    check_embeddings(shards.folder, data, emb_dim, shards.size_bytes(), force)
+    with contextlib.suppress(UserError):      # the device may be where the jobs run, and not here
+        say_pace(_embedder(exp_dir, data, device, shards.n_jobs), shards.keys, shards.n_jobs)
 
 
 def _embedder(exp_dir, data, device_name, n_jobs):

@@ -36,7 +36,7 @@ def main(nj, cmd, overwrite, force, no_pipes, job, config, compress, allow_failu
                     utts, min(nj, len(utts)), cmd)
     settings = {"conf": conf, "compress": compress, "resample": resample, "channel": channel}
     samples_of = augmented_reader(data, fbank.rate_hz, resample, channel)
-    make_feats(fbank, samples_of, settings, data, shards, job, overwrite, allow_failures, sys.argv)
+    make_feats(fbank, samples_of, settings, data, shards, job, overwrite, force, allow_failures, sys.argv)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def main(nj, cmd, overwrite, force, no_pipes, job, config, compress, allow_failu
     settings = {"features": "mfcc", "conf": conf, "add_deltas": add_deltas, "compress": compress,
                 "resample": resample, "channel": channel}
     samples_of = augmented_reader(data, mfcc.rate_hz, resample, channel)
-    make_feats(mfcc, samples_of, settings, data, shards, job, overwrite, allow_failures, sys.argv)
+    make_feats(mfcc, samples_of, settings, data, shards, job, overwrite, force, allow_failures, sys.argv)
 
 
 if __name__ == "__main__":

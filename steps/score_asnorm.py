@@ -39,7 +39,9 @@ def main(top_n, mean, test_scp, overwrite, force, no_pipes, scores, eval_scp, co
     if begin(out, settings, inputs, overwrite) is State.CURRENT:
         return log.info("%s is current", out)
 
+    from pyspk.needs.checks import check_scores
     from pyspk.scoring.asnorm import normalize_file
+    check_scores(out, scores, force)
     n_scores = normalize_file(scores, eval_scp, cohort_scp, out, top_n, mean, test_scp, no_pipes)
     return log.info("wrote %d scores to %s", n_scores, out)
 

@@ -35,7 +35,9 @@ def main(mean, overwrite, force, no_pipes, trials, enroll_scp, test_scp, out):
     if begin(out, settings, inputs, overwrite) is State.CURRENT:
         return log.info("%s is current", out)
 
+    from pyspk.needs.checks import check_scores
     from pyspk.scoring.cosine import score_file
+    check_scores(out, trials, force)
     n_scores = score_file(trials, enroll_scp, test_scp, out, mean, no_pipes)
     return log.info("wrote %d scores to %s", n_scores, out)
 

@@ -54,6 +54,7 @@ def main(config, overrides, init_model, reset_classifier, fbank_config, augment_
     save and end with exit code 99, which asks to be started again.
     """
     from pyspk.training.config import load_config
+    from pyspk.training.cost import check_training
     from pyspk.world import joined, started_as_one_of_several
 
     if cmd and not begun and started_as_one_of_several():
@@ -84,6 +85,8 @@ def main(config, overrides, init_model, reset_classifier, fbank_config, augment_
         state = begin(exp_dir / "final.pt", settings.that_matter() | more_settings, inputs, overwrite, parts, curves)
         if state is State.CURRENT:
             log.info("%s is current", exp_dir / "final.pt")
+        else:
+            check_training(exp_dir, settings, reader.dim, len(set(reader.utt2spk.values())), force)
         return state is State.CURRENT
 
     again = [sys.argv[0], "--begun", *sys.argv[1:]]

@@ -19,7 +19,7 @@ FLOORS = [
     ["errors", "console"],
     ["tables", "jobs", "shards", "pictures", "metrics", "world", "nets", "losses"],
     ["datadir", "audio", "scoring"],
-    ["features", "model", "published"],
+    ["needs", "features", "model", "published"],
     ["augment", "embeddings"],
     ["chunks", "waves", "frontend"],
     ["training"],
