@@ -22,7 +22,7 @@ FLOORS = [
     ["needs", "features", "model", "published"],
     ["augment", "embeddings"],
     ["chunks", "waves", "frontend"],
-    ["training"],
+    ["training", "plan"],
     ["report", "__main__"],
 ]
 PLACE = {module: (floor, place) for floor, row in enumerate(FLOORS) for place, module in enumerate(row)}
