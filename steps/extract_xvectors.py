@@ -53,10 +53,14 @@ def main(nj, cmd, overwrite, force, no_pipes, job, device, exp_dir, data_dir, ou
 
 def _announce(exp_dir, data, shards, device, force):
     """Say and check what the jobs will need."""
-    from pyspk.model import FINAL, load_torch
+    import numpy as np
+
+    from pyspk.embeddings import embed
+    from pyspk.model import load_model
     from pyspk.needs.checks import check_embeddings, say_pace
 
-    emb_dim = load_torch(exp_dir / FINAL)["settings"]["emb_dim"]
+    net, settings = load_model(exp_dir)
+    emb_dim = embed(net, [np.zeros((100, settings["feat_dim"]), np.float32)]).shape[1]
     check_embeddings(shards.folder, data, emb_dim, shards.size_bytes(), force)
     with contextlib.suppress(UserError):      # the device may be where the jobs run, and not here
         say_pace(_embedder(exp_dir, data, device, shards.n_jobs), shards.keys, shards.n_jobs)

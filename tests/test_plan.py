@@ -124,7 +124,7 @@ def test_the_table_says_what_is_there_and_what_it_rests_on(tmp_path):
     said = "\n".join(plan_lines(huge, tmp_path, True))
     assert f"free in {tmp_path}, TOO LITTLE; " in said and "TOO LITTLE for this many jobs" in said
     assert "training: 100 samples a second of a device, as given" in said and "samples a second on this" not in said
-    assert "memory of a GPU, computed: 44.0 MB on 1 machine, 16.0 MB on 8 machines" in said
+    assert "what the forward pass keeps): 44.0 MB on 1 machine, 16.0 MB on 8 machines" in said
 
 
 # ---- what is planned, and measuring it

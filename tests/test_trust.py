@@ -27,6 +27,7 @@ from pyspk.tables.atomic import atomic_write, open_private, temporary_path
 from pyspk.tables.records import begin
 from pyspk.training.average import mean_weights
 from pyspk.training.checkpoint import Checkpoints, Progress, classifier_of
+from pyspk.waves import WaveReader
 from pyspk.world import World
 
 
@@ -373,3 +374,14 @@ def test_nothing_unpickles_but_through_load_torch():
              if re.search(r"\btorch\.(jit\.|package\.)?load\b|\bpickle\b|\bnp\.load\b|\b(eval|exec)\(|shell=True", line)
              and not re.search(r"\.eval\(\)", line)]
     assert loads == ['pyspk/model.py: value = torch.load(path, map_location="cpu", weights_only=True)']
+
+
+def test_no_pipes_holds_in_a_process_that_reads_for_training(tmp_path, recordings, marker):
+    """Started afresh it reads the tables for itself, whatever they are by then."""
+    folder = write_data_dir(tmp_path / "waves", recordings, ["s0"])
+    reader = WaveReader(DataDir(folder, no_pipes=True), {})
+    lines = (folder / "wav.scp").read_text().splitlines()
+    (folder / "wav.scp").write_text("".join(f"{line}\n" for line in [f"s0-u0 {marker[1]('x')}", *lines[1:]]))
+    with pytest.raises(UserError, match=rf'wav\.scp:1: "s0-u0"{REFUSED}'):
+        pickle.loads(pickle.dumps(reader))
+    assert not marker[0].exists()

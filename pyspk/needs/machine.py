@@ -28,10 +28,8 @@ def free_bytes(folder: Path) -> int:
 
 def memory_bytes() -> int:
     """Memory that programs may take now: of the machine, or what its container leaves."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with contextlib.suppress(OSError, StopIteration):      # Linux counts what it can give back, too
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    # Linux counts what it can give back, too.
+    free = _of_proc("meminfo", "MemAvailable") or os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with contextlib.suppress(OSError, ValueError):         # no limit: no such file, or "max"
         limit = int((_CGROUP / "memory.max").read_text())
         free = min(free, limit - int((_CGROUP / "memory.current").read_text()))
@@ -39,8 +37,16 @@ def memory_bytes() -> int:
 
 
 def memory_taken_bytes() -> int:
-    """The most memory that this process has had."""
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """The most memory that this program has had, since it began (getrusage counts what ran in its process before)."""
+    return _of_proc("self/status", "VmHWM") or 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _of_proc(name: str, key: str) -> int:
+    """A number of kB of /proc/NAME in bytes; 0 where it is not told."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc", name).read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
+    return 0
 
 
 def n_cores() -> int:

@@ -23,7 +23,7 @@ def _what(plan: Plan) -> list[str]:
             f"{plan.evaluation.n_utts:,} utterances and {plan.evaluation.n_trials:,} trials to evaluate on",
             f"training: {plan.n_trained:,} utterances, {plan.config.n_epochs} epochs, {plan.n_samples:.3g} samples of "
             f"{plan.config.chunk_frames} frames, {plan.cost.flops / 1e9:.1f} GFLOP each, "
-            f"{plan.cost.flops * plan.n_samples:.3g} in all; {(plan.weights.net) / 1e6:.1f} M weights and "
+            f"{plan.cost.flops * plan.n_samples:.3g} in all; {plan.weights.net / 1e6:.1f} M weights and "
             f"{plan.weights.classifier / 1e6:.1f} M of the speakers"]
 
 
@@ -78,7 +78,7 @@ def _assumed(plan: Plan, elsewhere: bool) -> list[str]:
         lines.append(f"the cores of a machine feed {plan.feed_per_s():,.0f} augmented chunks a second (--online "
                      f"workers), the devices take {plan.measured.samples_per_s * plan.machine.n_devices:,.0f}")
     if not plan.machine.on_cpu:
-        lines.append("memory of a GPU, computed: " + ", ".join(
+        lines.append("memory of a GPU, computed (weights, gradient, momentum, what the forward pass keeps): " + ", ".join(
             f"{in_words(plan.device_bytes(n))} on {n} machine{'s' if n > 1 else ''}" for n in plan.n_machines))
     if many := plan.too_many():
         lines.append(f"a batch of {plan.config.batch_size} is not for {' or '.join(map(str, many))} machines with "
