@@ -315,5 +315,5 @@ def test_many_embeddings_are_announced_and_checked(step, tmp_path):
     promised = 1208 * (4 * 16 + 120) / 1e6
     assert (f"embeddings of 1200 utterances and 8 speakers, 16 values each: {promised:.1f} MB in {tmp_path}/x, where "
             in said)
-    assert re.search(r"about 0\.\d\d h in 2 jobs as fast as this machine \(\d+ ms each, by 9 of 1200\), each with", said)
+    assert re.search(r"about 0\.\d\d h in 2 jobs as fast as this machine \(\d+ ms each, by 9 of 1200\), each", said)
     assert "wrote 1200 embeddings to" in said

@@ -78,8 +78,9 @@ def _assumed(plan: Plan, elsewhere: bool) -> list[str]:
         lines.append(f"the cores of a machine feed {plan.feed_per_s():,.0f} augmented chunks a second (--online "
                      f"workers), the devices take {plan.measured.samples_per_s * plan.machine.n_devices:,.0f}")
     if not plan.machine.on_cpu:
-        lines.append("memory of a GPU, computed (weights, gradient, momentum, what the forward pass keeps): " + ", ".join(
-            f"{in_words(plan.device_bytes(n))} on {n} machine{'s' if n > 1 else ''}" for n in plan.n_machines))
+        each = (f"{in_words(plan.device_bytes(n))} on {n} machine{'s' if n > 1 else ''}" for n in plan.n_machines)
+        lines.append("memory of a GPU, computed (weights, gradient, momentum, what the forward pass keeps): "
+                     + ", ".join(each))
     if many := plan.too_many():
         lines.append(f"a batch of {plan.config.batch_size} is not for {' or '.join(map(str, many))} machines with "
                      f"{plan.machine.n_devices} each: give a batch_size (and a rate to match) that is a multiple of "
