@@ -75,14 +75,14 @@ def main(hours, utts, speakers, train_config, overrides, fbank_config, compress,
     from pyspk.training.config import load_config
     from pyspk.training.cost import sample_cost, weights_of
 
-    config, (fbank, _) = load_config(train_config, overrides), configured(Fbank, fbank_config)
     data = DataDir(data_dir, no_pipes) if data_dir else None
+    corpus = corpus_of(data, hours, utts, speakers)
+    config, (fbank, _) = load_config(train_config, overrides), configured(Fbank, fbank_config)
     made = copies_of(load_augmentation(augment_config) if augment_config else None, copies, online or "")
     config.check_parts(fbank.dim)
     torch_device = choose_device(device)
     on_cpu = torch_device.type == "cpu" and not samples_per_second
     machine = Machine(nj or n_cores(), num_gpus, memory_taken_bytes(), on_cpu)
-    corpus = corpus_of(data, hours, utts, speakers)
     n_spk = corpus.n_spk * (1 + len(made.speeds) * config.speed_copies)
     log.info("measuring; some %.0f s", 6 * budget)
     measured = measure(data, corpus.mean_s, fbank, config, n_spk, max(2, config.batch_size // num_gpus), torch_device,

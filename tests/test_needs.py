@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import environment, write_data_dir
+from conftest import ROOT, environment, write_data_dir
 
 from pyspk.datadir import DataDir
 from pyspk.errors import UserError
@@ -317,3 +317,15 @@ def test_many_embeddings_are_announced_and_checked(step, tmp_path):
             in said)
     assert re.search(r"about 0\.\d\d h in 2 jobs as fast as this machine \(\d+ ms each, by 9 of 1200\), each", said)
     assert "wrote 1200 embeddings to" in said
+
+
+def test_the_recipe_hands_force_on(tmp_path, data_dir, recordings):
+    other = write_data_dir(tmp_path / "eval", recordings, ["s2"])
+    (data_dir / "utt2dur").write_text("".join(f"{utt} 1e15\n" for utt in DataDir(data_dir).utt2spk))
+    (tmp_path / "trials").touch()
+    command = [ROOT / "egs" / "voxceleb" / "run.sh", "--stage", "2", "--stop-stage", "2", "--nj", "1", "--train-data",
+               data_dir, "--eval-data", other, "--trials", tmp_path / "trials", "--work-dir", tmp_path / "work"]
+    done = subprocess.run(command, env=environment(), text=True, capture_output=True)
+    assert done.returncode == 1 and "make room, or name another folder as ARK_DIR, or go on all the" in done.stderr
+    done = subprocess.run([*command, "--force", "true"], env=environment(), text=True, capture_output=True)
+    assert done.returncode == 0 and done.stderr.count("going on with --force") == 2      # features, decisions

@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import stat
+import subprocess
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, write_data_dir
+from conftest import ROOT, environment, write_data_dir
 
 from pyspk.augment.augmenter import Augmenter
 from pyspk.augment.config import AugmentConfig
@@ -385,3 +386,22 @@ def test_no_pipes_holds_in_a_process_that_reads_for_training(tmp_path, recording
     with pytest.raises(UserError, match=rf'wav\.scp:1: "s0-u0"{REFUSED}'):
         pickle.loads(pickle.dumps(reader))
     assert not marker[0].exists()
+
+
+def test_the_recipe_hands_no_pipes_on(tmp_path, piped, marker, recordings):
+    other = write_data_dir(tmp_path / "eval", recordings, ["s2"])
+    (tmp_path / "trials").touch()
+    done = subprocess.run([ROOT / "egs" / "voxceleb" / "run.sh", "--stage", "2", "--stop-stage", "2", "--nj", "1",
+                           "--train-data", piped, "--eval-data", other, "--trials", tmp_path / "trials", "--work-dir",
+                           tmp_path / "work", "--no-pipes", "true"], env=environment(), text=True, capture_output=True)
+    assert done.returncode == 1 and f'error: {piped}/wav.scp:3: "s0-u2"{REFUSED}' in done.stderr
+    assert not marker[0].exists()
+
+
+def test_every_step_of_the_recipe_that_knows_them_gets_force_and_no_pipes():
+    script = (ROOT / "egs" / "voxceleb" / "run.sh").read_text().replace("\\\n", " ")
+    calls = {name: line for line in script.splitlines() for name in re.findall(r"^\s*(\w+\.py) ", line)}
+    knowing = {path.name for path in (ROOT / "steps").glob("*.py") if "job_array_options" in path.read_text()
+               or "force_option" in path.read_text()}
+    assert {name for name, line in calls.items() if '"${guard[@]}"' in line} == knowing & calls.keys()
+    assert len(knowing & calls.keys()) == 7
