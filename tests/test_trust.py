@@ -130,6 +130,17 @@ def test_records_are_not_written_into_a_folder_of_somebody_else(tmp_path, monkey
     begin(tmp_path / "out", {}, {})
 
 
+def test_a_corpus_that_is_being_built_is_private(tmp_path, umask, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "local")
+    import fetch_debian_voices as fetch
+
+    seen = []
+    monkeypatch.setattr(fetch, "find_packages", lambda folder: {})
+    monkeypatch.setattr(fetch, "build", lambda packages, building, *_: seen.append(mode_of(building)) or 3)
+    fetch.main.callback(300.0, 3, tmp_path, False, tmp_path / "voices")
+    assert seen == [0o700] and mode_of(tmp_path / "voices") == 0o777 & ~umask
+
+
 def test_a_package_writes_nothing_outside_of_its_folder(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "local")
     import fetch_debian_voices as fetch
