@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from pyspk.console import run
 from pyspk.errors import UserError
+from pyspk.tables.atomic import not_through_links, usual_mode
 from pyspk.tables.records import begin, difference
 from pyspk.tables.text import write_lines, write_table
 
@@ -58,6 +59,7 @@ def main(max_seconds_per_voice, min_voices, packages_dir, overwrite, corpus_dir)
         packages = find_packages(packages_dir) if packages_dir else download(downloads)
         building = corpus_dir.with_name(f".{corpus_dir.name}.tmp")
         shutil.rmtree(building, ignore_errors=True)          # what a run left that was stopped
+        building.mkdir(0o700)
         begin(building / "sources.tsv", settings, {})
         try:
             n_voices = build(packages, building, max_seconds_per_voice, min_voices)
@@ -66,6 +68,7 @@ def main(max_seconds_per_voice, min_voices, packages_dir, overwrite, corpus_dir)
             raise
         os.sync()
         shutil.rmtree(corpus_dir, ignore_errors=True)
+        building.chmod(usual_mode(0o777))
         building.rename(corpus_dir)
         shutil.rmtree(downloads, ignore_errors=True)
     log.info("wrote %d voices to %s", n_voices, corpus_dir)
@@ -75,7 +78,7 @@ def main(max_seconds_per_voice, min_voices, packages_dir, overwrite, corpus_dir)
 def only_run(corpus_dir: Path) -> Iterator[None]:
     """While the block runs, another run that wants to make the same corpus waits."""
     corpus_dir.parent.mkdir(parents=True, exist_ok=True)
-    with corpus_dir.with_name(f".{corpus_dir.name}.lock").open("w") as lock:
+    with open(corpus_dir.with_name(f".{corpus_dir.name}.lock"), "w", opener=not_through_links) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -221,7 +224,8 @@ def unpack(deb: Path, folder: Path) -> None:
         with suppress(tarfile.ReadError), tarfile.open(fileobj=dpkg.stdout, mode="r|") as archive:
             for member in archive:
                 file = folder / member.name
-                if member.isfile() and file.suffix in AUDIO and ".." not in file.parts:
+                inside = file.is_relative_to(folder) and ".." not in file.parts
+                if member.isfile() and file.suffix in AUDIO and inside:
                     file.parent.mkdir(parents=True, exist_ok=True)
                     file.write_bytes(archive.extractfile(member).read())
         dpkg.stdout.read()                     # the padding after the last file: dpkg-deb wants to get rid of it

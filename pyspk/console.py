@@ -20,7 +20,9 @@ log = logging.getLogger("pyspk")
 _PR_SET_PDEATHSIG = 1      # linux/prctl.h
 _WHAT_TO_DO = {errno.ENOSPC: "make room; the same command goes on from here",
                errno.EDQUOT: "make room; the same command goes on from here",
-               errno.EROFS: "choose another place", errno.EACCES: "get the right to it, or choose another place"}
+               errno.EROFS: "choose another place", errno.EACCES: "get the right to it, or choose another place",
+               errno.EPERM: "it is another user's; choose another place",
+               errno.ELOOP: "a symbolic link, through which nothing is written here; remove it"}
 
 
 def run(command: click.Command) -> None:
@@ -57,9 +59,16 @@ def run(command: click.Command) -> None:
     sys.exit(1)
 
 
+force_option = click.option("--force", is_flag=True, help="go on although the disk seems too small")
+no_pipes_option = click.option("--no-pipes", is_flag=True, help='run no command that stands where a file could, '
+                               'as "COMMAND |" in wav.scp: refuse it')
+
+
 def job_array_options(command: Callable) -> Callable:
-    """The options of every step that works in a job array: --nj, --cmd, --overwrite, and --job for the jobs."""
+    """The options of every step that works in a job array: --nj, --cmd, --overwrite, --force, --no-pipes, and --job."""
     for option in (
+        no_pipes_option,
+        force_option,
         click.option("--job", type=int, hidden=True, help="do this job's share and nothing else"),
         click.option("--overwrite", is_flag=True, help="make anew what was made from other inputs or settings"),
         click.option("--cmd", default="run.py", show_default=True,

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pyspk.errors import UserError, first_few
+from pyspk.tables.atomic import not_through_links
 
 JOB = "SHARD_NO"       # the job name our own steps use: JOB itself is too common in paths
 CALL_FORM = "[options] [JOB=1:N] LOG COMMAND ARGS..."
@@ -164,8 +165,9 @@ class _Job:
         try:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             header = f"# {command}".replace("\n", "\n# ")
-            self.log.write_text(f"{header}\n# Started at {_date(self.began)}\n#\n",
-                                encoding="utf-8", errors="surrogateescape")     # a path may hold any bytes
+            with open(self.log, "w", encoding="utf-8", errors="surrogateescape",     # a path may hold any bytes
+                      opener=not_through_links) as file:
+                file.write(f"{header}\n# Started at {_date(self.began)}\n#\n")
             with self.log.open("ab") as file:
                 self.process = guard.start(["bash", "-o", "pipefail", "-c", command],
                                            stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)

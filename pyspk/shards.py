@@ -66,14 +66,6 @@ class Shards:
                 write_table(failed_list, failed)
         log.info("wrote %d values to %s", len(keys) - len(failed), scp)
 
-    def make(self, out: Path, settings: Mapping[str, object], inputs: Mapping[str, Path], overwrite: bool,
-             argv: Sequence[str]) -> dict[str, str] | None:
-        """What the step that starts the jobs does: key -> rxfilename, for `out`; None if that is current.
-
-        Arguments and errors are those of `is_current` and `run`.
-        """
-        return None if self.is_current(out, settings, inputs, overwrite) else self.run(argv)
-
     def is_current(self, out: Path, settings: Mapping[str, object], inputs: Mapping[str, Path],
                    overwrite: bool) -> bool:
         """Whether `out` is there and made from the same; if not, the work has begun, and `run` goes on with it.

@@ -31,8 +31,8 @@ log = logging.getLogger("pyspk")
 @click.argument("out_dir", type=Path)
 @click.argument("log_dir", type=Path, required=False)
 @click.argument("ark_dir", type=Path, required=False)
-def main(nj, cmd, overwrite, job, sliding, cmn_window, min_cmn_window, center, norm_vars, select_voiced, compress,
-         allow_failures, data_dir, out_dir, log_dir, ark_dir):
+def main(nj, cmd, overwrite, force, no_pipes, job, sliding, cmn_window, min_cmn_window, center, norm_vars,
+         select_voiced, compress, allow_failures, data_dir, out_dir, log_dir, ark_dir):
     """Write OUT_DIR, a copy of DATA_DIR whose features have cepstral mean (and variance) normalisation.
 
     Logs go to LOG_DIR (OUT_DIR/log), archives to ARK_DIR (OUT_DIR/data). The options are those of Kaldi's
@@ -43,10 +43,10 @@ def main(nj, cmd, overwrite, job, sliding, cmn_window, min_cmn_window, center, n
     from pyspk.features import sliding_cmvn, utterance_cmvn
     from pyspk.features.make import feats_are_current, run_shards
     from pyspk.features.normalised import kept_tables, normalised_reader, write_normalised
-    from pyspk.features.space import check_space_as
+    from pyspk.needs.checks import check_features_like, say_pace
     from pyspk.shards import Shards
 
-    data = DataDir(data_dir)
+    data = DataDir(data_dir, no_pipes)
     if out_dir.resolve() == data_dir.resolve():
         raise UserError(f"{out_dir} is DATA_DIR itself, whose features would be lost; name another OUT_DIR")
     utts, name = list(data.utt2spk), out_dir.resolve().name
@@ -64,7 +64,8 @@ def main(nj, cmd, overwrite, job, sliding, cmn_window, min_cmn_window, center, n
                 "compress": compress}
     if feats_are_current(out_dir, shards, settings, inputs, overwrite, allow_failures):
         return None
-    check_space_as(data, shards.folder, compress, shards.size_bytes())
+    check_features_like(data, shards.folder, compress, shards.size_bytes(), force)
+    say_pace(feats_of, utts, shards.n_jobs)
     table = run_shards(out_dir, shards, sys.argv, allow_failures)
     write_normalised(data, kept, table, out_dir)
     return log.info("wrote normalised features of %d utterances to %s", len(table), out_dir / "feats.scp")

@@ -6,7 +6,7 @@ import logging
 import bootstrap
 import click
 
-from pyspk.console import run
+from pyspk.console import no_pipes_option, run
 from pyspk.errors import UserError
 from pyspk.tables.matrix import AUTOMATIC, COMPRESSION_METHODS
 from pyspk.tables.specifiers import open_writer, read_values
@@ -19,9 +19,10 @@ log = logging.getLogger("pyspk")
 @click.option("--compression-method", type=click.IntRange(min(COMPRESSION_METHODS), max(COMPRESSION_METHODS)),
               help="Kaldi's number: 1 automatic, 2 by column, 3 two bytes, 4 two bytes for int16, 5 one byte, "
                    f"6 one byte for 0 to 255, 7 one byte for 0 to 1   [default: {AUTOMATIC}]")
+@no_pipes_option
 @click.argument("rspecifier")
 @click.argument("wspecifier")
-def main(compress, compression_method, rspecifier, wspecifier):
+def main(compress, compression_method, no_pipes, rspecifier, wspecifier):
     """Copy RSPECIFIER to WSPECIFIER, as Kaldi's copy-feats and copy-vector.
 
     \b
@@ -33,8 +34,8 @@ def main(compress, compression_method, rspecifier, wspecifier):
     if compression_method and not compress:
         raise UserError("--compression-method needs --compress true")
     n = 0
-    with open_writer(wspecifier, (compression_method or AUTOMATIC) if compress else None) as write:
-        for key, value in read_values(rspecifier):
+    with open_writer(wspecifier, (compression_method or AUTOMATIC) if compress else None, no_pipes) as write:
+        for key, value in read_values(rspecifier, no_pipes):
             try:
                 write(key, value)
             except UserError as fault:

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Write the embeddings of a data directory."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -12,6 +13,7 @@ import click
 from pyspk.console import job_array_options, run
 from pyspk.datadir import DataDir
 from pyspk.errors import UserError
+from pyspk.needs.checks import MANY
 from pyspk.shards import Shards
 from pyspk.tables.text import write_table
 
@@ -24,25 +26,44 @@ log = logging.getLogger("pyspk")
 @click.argument("exp_dir", type=Path)
 @click.argument("data_dir", type=Path)
 @click.argument("out_dir", type=Path)
-def main(nj, cmd, overwrite, job, device, exp_dir, data_dir, out_dir):
+def main(nj, cmd, overwrite, force, no_pipes, job, device, exp_dir, data_dir, out_dir):
     """Write OUT_DIR/xvector.scp, one embedding for each utterance of DATA_DIR, from the model in EXP_DIR.
 
     Beside it: spk_xvector.scp and num_utts.ark (mean and count of each speaker), and mean.vec (the mean of all).
     """
-    data = DataDir(data_dir)
+    data = DataDir(data_dir, no_pipes)
     utts = list(data.utt2spk)
     shards = Shards("xvector", out_dir, out_dir / "log", utts, min(nj, len(utts)), cmd)
     if job is not None:
         return shards.write(job, _embedder(exp_dir, data, device, shards.n_jobs))
 
+    if no_pipes:
+        data.table("feats.scp")      # refused here, before any job begins
     out = out_dir / "xvector.scp"
     inputs = {"final.pt": exp_dir / "final.pt", **data.inputs("utt2spk", "feats.scp", optional=["vad.scp"])}
-    table = shards.make(out, {}, inputs, overwrite, sys.argv)
-    if table is None:
+    if shards.is_current(out, {}, inputs, overwrite):
         return None
+    if len(utts) >= MANY:
+        _announce(exp_dir, data, shards, device, force)
+    table = shards.run(sys.argv)
     _write_means(table, data, out_dir)
     write_table(out, table)
     return log.info("wrote %d embeddings to %s", len(table), out)
+
+
+def _announce(exp_dir, data, shards, device, force):
+    """Say and check what the jobs will need."""
+    import numpy as np
+
+    from pyspk.embeddings import embed
+    from pyspk.model import load_model
+    from pyspk.needs.checks import check_embeddings, say_pace
+
+    net, settings = load_model(exp_dir)
+    emb_dim = embed(net, [np.zeros((100, settings["feat_dim"]), np.float32)]).shape[1]
+    check_embeddings(shards.folder, data, emb_dim, shards.size_bytes(), force)
+    with contextlib.suppress(UserError):      # the device may be where the jobs run, and not here
+        say_pace(_embedder(exp_dir, data, device, shards.n_jobs), shards.keys, shards.n_jobs)
 
 
 def _embedder(exp_dir, data, device_name, n_jobs):

@@ -7,7 +7,7 @@ from pathlib import Path
 import bootstrap
 import click
 
-from pyspk.console import run
+from pyspk.console import force_option, no_pipes_option, run
 from pyspk.tables.records import State, begin
 
 log = logging.getLogger("pyspk")
@@ -19,11 +19,13 @@ log = logging.getLogger("pyspk")
 @click.option("--subtract-mean", "mean", metavar="MEAN", help="the vector that was taken off for SCORES")
 @click.option("--test-scp", type=Path, metavar="SCP", help="the test embeddings, if EVAL_SCP has only the enroll side")
 @click.option("--overwrite", is_flag=True, help="make anew what was made from other inputs or settings")
+@force_option
+@no_pipes_option
 @click.argument("scores", type=Path)
 @click.argument("eval_scp", type=Path)
 @click.argument("cohort_scp", type=Path)
 @click.argument("out", type=Path)
-def main(top_n, mean, test_scp, overwrite, scores, eval_scp, cohort_scp, out):
+def main(top_n, mean, test_scp, overwrite, force, no_pipes, scores, eval_scp, cohort_scp, out):
     """Write SCORES, normalised by the highest cosines of each side against a cohort, to OUT.
 
     EVAL_SCP holds the embeddings of both sides; COHORT_SCP those of other speakers, best one for each speaker.
@@ -37,8 +39,10 @@ def main(top_n, mean, test_scp, overwrite, scores, eval_scp, cohort_scp, out):
     if begin(out, settings, inputs, overwrite) is State.CURRENT:
         return log.info("%s is current", out)
 
+    from pyspk.needs.checks import check_scores
     from pyspk.scoring.asnorm import normalize_file
-    n_scores = normalize_file(scores, eval_scp, cohort_scp, out, top_n, mean, test_scp)
+    check_scores(out, scores, force)
+    n_scores = normalize_file(scores, eval_scp, cohort_scp, out, top_n, mean, test_scp, no_pipes)
     return log.info("wrote %d scores to %s", n_scores, out)
 
 

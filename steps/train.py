@@ -9,7 +9,7 @@ from pathlib import Path
 import bootstrap
 import click
 
-from pyspk.console import audio_options, follow, run
+from pyspk.console import audio_options, follow, force_option, no_pipes_option, run
 from pyspk.datadir import DataDir
 from pyspk.errors import START_AGAIN, StartAgainError, UserError
 from pyspk.jobs import JOB, exit_code, find_program, run_array
@@ -41,23 +41,26 @@ log = logging.getLogger("pyspk")
 @click.option("--num-gpus", default=1, show_default=True, type=click.IntRange(1), help="processes on this machine that "
               "share each batch, with a GPU each; on several machines, start train.py with torchrun")
 @click.option("--overwrite", is_flag=True, help="start anew what was trained on other data or with other settings")
+@force_option
+@no_pipes_option
 @click.argument("train_data", type=Path)
 @click.argument("exp_dir", type=Path)
 @leaving_at_once()      # until training saves first, and after its last epoch
 def main(config, overrides, init_model, reset_classifier, fbank_config, augment_config, augment_root, resample, channel,
-         frontend, cmd, begun, device, num_gpus, overwrite, train_data, exp_dir):
+         frontend, cmd, begun, device, num_gpus, overwrite, force, no_pipes, train_data, exp_dir):
     """Train on TRAIN_DATA (feats.scp, utt2spk, and vad.scp if it is there) and write EXP_DIR/final.pt.
 
     A run that was stopped goes on where it was. SIGTERM and SIGUSR1, as schedulers send before a time limit, have it
     save and end with exit code 99, which asks to be started again.
     """
     from pyspk.training.config import load_config
+    from pyspk.training.cost import check_training
     from pyspk.world import joined, started_as_one_of_several
 
     if cmd and not begun and started_as_one_of_several():
         raise UserError("--cmd and torchrun: each process would submit a job; have the runner start torchrun instead")
     refuse_idle_options(init_model, reset_classifier, fbank_config, augment_config, resample, channel, frontend)
-    settings, data = load_config(config, overrides), DataDir(train_data)
+    settings, data = load_config(config, overrides), DataDir(train_data, no_pipes)
     settings.check_shared_by(num_gpus)
     if fbank_config:
         reader, more_settings, inputs = from_recordings(data, fbank_config, augment_config, augment_root, resample,
@@ -82,6 +85,8 @@ def main(config, overrides, init_model, reset_classifier, fbank_config, augment_
         state = begin(exp_dir / "final.pt", settings.that_matter() | more_settings, inputs, overwrite, parts, curves)
         if state is State.CURRENT:
             log.info("%s is current", exp_dir / "final.pt")
+        else:
+            check_training(exp_dir, settings, reader.dim, len(set(reader.utt2spk.values())), force)
         return state is State.CURRENT
 
     again = [sys.argv[0], "--begun", *sys.argv[1:]]
@@ -159,7 +164,7 @@ def from_recordings(data, fbank_config, augment_config, augment_root, resample, 
     augmenter = None
     if augment_config:
         augment = load_config(augment_config).below(augment_root)
-        augmenter, settings["augment"] = Augmenter(augment, resample), asdict(augment)
+        augmenter, settings["augment"] = Augmenter(augment, resample, data.no_pipes), asdict(augment)
         inputs |= noise_inputs(augment)
     return WaveReader(data, conf, augmenter, resample, channel), settings, inputs
 

@@ -19,10 +19,10 @@ FLOORS = [
     ["errors", "console"],
     ["tables", "jobs", "shards", "pictures", "metrics", "world", "nets", "losses"],
     ["datadir", "audio", "scoring", "calibration"],
-    ["features", "model", "published"],
+    ["needs", "features", "model", "published"],
     ["augment", "embeddings"],
     ["chunks", "waves", "frontend"],
-    ["training"],
+    ["training", "plan"],
     ["report", "__main__"],
 ]
 PLACE = {module: (floor, place) for floor, row in enumerate(FLOORS) for place, module in enumerate(row)}

@@ -35,6 +35,8 @@ subtract_mean=true
 top_n=300
 device=auto
 overwrite=false
+force=false
+no_pipes=false
 # shellcheck source=egs/voxceleb/path.sh
 . "$recipe/path.sh"
 # shellcheck source=egs/voxceleb/cmd.sh
@@ -63,11 +65,13 @@ help_message="usage: ${0##*/} [options]   (defaults in brackets)
   --subtract-mean false      score embeddings as they are, without taking off the mean of the training set's
   --top-n N                  cohort speakers of adaptive s-norm   ($top_n)
   --overwrite true           make anew what was made from other inputs or settings
+  --force true               go on although the disk seems too small
+  --no-pipes true            run no commands that stand in wav.scp and the like: refuse them (docs/trust.md)
   --config FILE              any of these, NAME=VALUE a line"
 # shellcheck disable=SC2034    # read by parse_options.sh
 options="stage stop_stage nj exp work_dir data_root trial_list corpus corpus_dir eval_speakers train_data eval_data
          trials fbank_config vad_config audio_opts augment_config online train_config train_opts init_exp num_gpus
-         subtract_mean top_n device overwrite train_cmd cuda_cmd"
+         subtract_mean top_n device overwrite force no_pipes train_cmd cuda_cmd"
 # shellcheck source=steps/parse_options.sh
 . parse_options.sh
 # shellcheck source=steps/stages.sh
@@ -102,6 +106,7 @@ eval_xvectors=$exp/xvectors_$(basename "$eval_data")
 scores=$exp/scores/$(basename "$trials")
 mean=(); [ "$subtract_mean" = false ] || mean=(--subtract-mean "$train_xvectors/mean.vec")
 again=(); [ "$overwrite" = false ] || again=(--overwrite)
+guard=("${again[@]}"); [ "$force" = false ] || guard+=(--force); [ "$no_pipes" = false ] || guard+=(--no-pipes)
 read -ra train_opts <<< "${train_opts//$'\n'/ }"
 no_corpus="this recipe needs a corpus: give it VoxCeleb (--data-root DIR), data directories (--stage 2 --train-data DIR \
 --eval-data DIR --trials FILE), or recordings to egs/mini/run.sh --corpus-dir DIR"
@@ -128,14 +133,14 @@ if stage_on 2 "make features"; then
   need 1 "$train_data/wav.scp" "$eval_data/wav.scp"
   sets=("$train_data" "$eval_data")
   if [ -n "$copies" ]; then
-    augment_data_dir.py --config "$augment_config" --root "$work_dir" --include-source false "${again[@]}" \
+    augment_data_dir.py --config "$augment_config" --root "$work_dir" --include-source false "${guard[@]}" \
       "$train_data" "$copies"
     sets+=("$copies")
   fi
   for data in "${sets[@]}"; do
-    make_fbank.py --nj "$nj" --cmd "$train_cmd" --config "$fbank_config" "${audio_opts[@]}" "${again[@]}" "$data"
+    make_fbank.py --nj "$nj" --cmd "$train_cmd" --config "$fbank_config" "${audio_opts[@]}" "${guard[@]}" "$data"
     compute_vad.py --nj "$nj" --cmd "$train_cmd" --vad-config "$vad_config" --fbank-config "$fbank_config" \
-      "${audio_opts[@]}" "${again[@]}" "$data"
+      "${audio_opts[@]}" "${guard[@]}" "$data"
   done
   [ -z "$copies" ] || combine_data_dir.py "${again[@]}" "$train_all" "$train_data" "$copies"
 fi
@@ -146,7 +151,7 @@ fi
 if stage_on 3 "train the speaker network"; then
   need 2 "$train_all/feats.scp"
   train.py --cmd "$cuda_cmd" --config "$train_config" "${train_opts[@]}" "${on_the_fly[@]}" --device "$device" \
-    --num-gpus "$num_gpus" ${init_exp:+--init-model "$work_dir/exp/$init_exp"} "${again[@]}" "$train_all" "$exp"
+    --num-gpus "$num_gpus" ${init_exp:+--init-model "$work_dir/exp/$init_exp"} "${guard[@]}" "$train_all" "$exp"
 fi
 
 # Stage 4: extract the embeddings.
@@ -155,9 +160,9 @@ fi
 if stage_on 4 "extract embeddings"; then
   need 3 "$exp/final.pt"
   need 2 "$train_data/feats.scp" "$eval_data/feats.scp"
-  extract_xvectors.py --nj "$nj" --cmd "$train_cmd" --device "$device" "${again[@]}" \
+  extract_xvectors.py --nj "$nj" --cmd "$train_cmd" --device "$device" "${guard[@]}" \
     "$exp" "$train_data" "$train_xvectors"
-  extract_xvectors.py --nj "$nj" --cmd "$train_cmd" --device "$device" "${again[@]}" \
+  extract_xvectors.py --nj "$nj" --cmd "$train_cmd" --device "$device" "${guard[@]}" \
     "$exp" "$eval_data" "$eval_xvectors"
 fi
 
@@ -167,9 +172,9 @@ fi
 if stage_on 5 "score and measure"; then
   need 1 "$trials"
   need 4 "$train_xvectors/xvector.scp" "$eval_xvectors/xvector.scp"
-  score_cosine.py "${mean[@]}" "${again[@]}" \
+  score_cosine.py "${mean[@]}" "${guard[@]}" \
     "$trials" "$eval_xvectors/xvector.scp" "$eval_xvectors/xvector.scp" "$scores.cosine"
-  score_asnorm.py --top-n "$top_n" "${mean[@]}" "${again[@]}" \
+  score_asnorm.py --top-n "$top_n" "${mean[@]}" "${guard[@]}" \
     "$scores.cosine" "$eval_xvectors/xvector.scp" "$train_xvectors/spk_xvector.scp" "$scores.asnorm"
   compute_metrics.py --utt2spk "$eval_data/utt2spk" "${again[@]}" --output "$scores.metrics" \
     "$trials" "$scores.cosine" "$scores.asnorm"

@@ -9,6 +9,7 @@ import numpy as np
 from pyspk.audio.decoders import open_decoder
 from pyspk.datadir import MAX_OVERSHOOT_S
 from pyspk.errors import UserError
+from pyspk.tables.stream import is_command
 
 _BLOCK = 1 << 16      # samples decoded at a time on the way to a part
 
@@ -24,7 +25,7 @@ class Recording:
 
     def __init__(self, rxfilename: str):
         self._name = rxfilename
-        self._source = _run(rxfilename) if is_pipe(rxfilename) else rxfilename
+        self._source = _run(rxfilename) if is_command(rxfilename) else rxfilename
         try:
             if self._source is rxfilename and not Path(rxfilename).is_file():
                 raise UserError(f"{rxfilename}: {'not a file' if Path(rxfilename).exists() else 'no such file'}")
@@ -114,11 +115,6 @@ def load(rxfilename: str, start_s: float | None = None, end_s: float | None = No
     """
     recording = Recording(rxfilename)
     return recording.part(start_s, end_s), recording.rate_hz
-
-
-def is_pipe(rxfilename: str) -> bool:
-    """Whether rxfilename is a command whose output is the audio."""
-    return rxfilename.rstrip().endswith("|")
 
 
 def _run(rxfilename: str) -> io.BytesIO:

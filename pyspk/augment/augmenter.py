@@ -18,12 +18,13 @@ class Augmenter:
     """Noise, music, babble, reverberation and speed by one configuration.
 
     What is drawn depends on the generator alone, what is applied on the description alone. A process that unpickles
-    one reads the recordings for itself. resample: convert recordings of other rates, else they are an error.
+    one reads the recordings for itself. resample: convert recordings of other rates, else they are an error. no_pipes:
+    commands in their wav.scp are errors.
     """
 
-    def __init__(self, config: AugmentConfig, resample: bool = False):
+    def __init__(self, config: AugmentConfig, resample: bool = False, no_pipes: bool = False):
         self.config = config
-        self._sources = {kind: Sources(kind, config.dirs(kind), resample) for kind in KINDS}
+        self._sources = {kind: Sources(kind, config.dirs(kind), resample, no_pipes) for kind in KINDS}
 
     def draw(self, rng: np.random.Generator, clean: bool = True) -> Augmentation:
         """One kind at random, with all that it takes; () for an utterance that stays clean, never unless `clean`.

@@ -114,7 +114,7 @@ def augmented_reader(data: DataDir, rate_hz: int, resample: bool = False, channe
     read = audio.utterance_reader(data, rate_hz, resample, channel)
     if not data.has(LIST):
         return read
-    lines, augmenter = data.table(LIST), Augmenter(load_config(data.path / CONFIG), resample)
+    lines, augmenter = data.table(LIST), Augmenter(load_config(data.path / CONFIG), resample, data.no_pipes)
 
     def read_augmented(utt: str) -> np.ndarray:
         try:

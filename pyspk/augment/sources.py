@@ -11,6 +11,7 @@ from pyspk import audio
 from pyspk.augment.effects import repeat
 from pyspk.datadir import DataDir
 from pyspk.errors import UserError
+from pyspk.tables.stream import is_command
 
 _MOST_IN_MEMORY = 256      # impulse responses: some 20 MB of those of RIRS_NOISES
 _PER_SECOND = 1000         # places in a recording are drawn in thousandths of a second
@@ -20,16 +21,17 @@ class Sources:
     """The recordings (or, with segments, parts of recordings) of data directories, by id.
 
     The directories are read when the first recording is asked for. Raises UserError for one that is missing, empty or
-    malformed, an id in two of them, an id that is in none, and what audio.read_utterance refuses.
+    malformed, an id in two of them, an id that is in none, what audio.read_utterance refuses and, with no_pipes, a
+    command.
     """
 
-    def __init__(self, kind: str, dirs: Sequence[str], resample: bool = False):
-        self._kind, self._dirs, self._resample = kind, dirs, resample
+    def __init__(self, kind: str, dirs: Sequence[str], resample: bool = False, no_pipes: bool = False):
+        self._kind, self._dirs, self._resample, self._no_pipes = kind, dirs, resample, no_pipes
         self.whole = lru_cache(maxsize=_MOST_IN_MEMORY)(self._read)
         self.seconds = lru_cache(maxsize=None)(self._seconds)      # one number for each id
 
     def __getstate__(self) -> tuple:
-        return self._kind, self._dirs, self._resample
+        return self._kind, self._dirs, self._resample, self._no_pipes
 
     def __setstate__(self, state: tuple) -> None:
         self.__init__(*state)
@@ -69,7 +71,7 @@ class Sources:
         """Of each directory: id -> (rxfilename, start, end), as DataDir.utterances has it."""
         tables: list[dict] = []
         for folder in self._dirs:
-            table = DataDir(folder).utterances()
+            table = DataDir(folder, self._no_pipes).utterances()
             for other, before in zip(self._dirs, tables, strict=False):
                 if both := table.keys() & before.keys():
                     raise UserError(f'{self._kind} recording "{min(both)}" is in {other} and in {folder}; '
@@ -111,7 +113,7 @@ def span_seconds(rxfilename: str, start_s: float | None, end_s: float | None) ->
 
 def _recording_seconds(rxfilename: str) -> float:
     with contextlib.suppress(soundfile.LibsndfileError):      # what that is, load says in words
-        if not rxfilename.rstrip().endswith("|"):
+        if not is_command(rxfilename):
             info = soundfile.info(rxfilename)
             if info.frames > 0:
                 return info.frames / info.samplerate

@@ -17,6 +17,7 @@ from pyspk.datadir.layout import (
     tables_in,
 )
 from pyspk.errors import UserError, first_few
+from pyspk.tables.archive import refuse_commands
 from pyspk.tables.text import Faults
 
 
@@ -24,11 +25,12 @@ class DataDir:
     """A data directory, read as it is asked for. `utt2spk` is its list of utterances; every other table must match it.
 
     A fault raises UserError: the first, how many more there are, and the commands that list and mend them.
-    Raises UserError when the folder or utt2spk is missing, empty or malformed.
+    no_pipes: so does a command in an scp, whether or not it would be run. Raises UserError when the folder or utt2spk
+    is missing, empty or malformed.
     """
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
+    def __init__(self, path: str | Path, no_pipes: bool = False):
+        self.path, self.no_pipes = Path(path), no_pipes
         tables_in(self.path)
         self.utt2spk, faults = self._read(UTT2SPK)
         faults.refuse()
@@ -83,7 +85,10 @@ class DataDir:
     def _read(self, name: str) -> tuple[dict[str, str], Faults]:
         faults = faults_of(self.path, name)
         keys, values = scan(self.path, TABLES[name], faults)
-        return dict(zip(keys, values, strict=True)), faults
+        table = dict(zip(keys, values, strict=True))
+        if self.no_pipes and name.endswith(".scp") and not faults:
+            refuse_commands(self.path / name, table)
+        return table, faults
 
 
 def invert(utt2spk: Mapping[str, str]) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from pyspk.errors import UserError
-from pyspk.tables.text import Faults, Mend, scan_table
+from pyspk.tables.text import ODD, Faults, Mend, is_plain, scan_table
 
 # A segment may end this much after its recording and is then cut there, as by Kaldi's extract-segments.
 MAX_OVERSHOOT_S = 0.5
@@ -43,7 +43,7 @@ class Table:
 
 def is_word(value: str) -> bool:
     """Whether `value` is one column."""
-    return " " not in value and "\t" not in value
+    return " " not in value and "\t" not in value and is_plain(value)
 
 
 def is_positive(value: str) -> bool:
@@ -137,7 +137,8 @@ def scan(path: Path, table: Table, faults: Faults) -> tuple[list[str], list[str]
 def add_bad_value(faults: Faults, table: Table, number: int, key: str, value: str) -> None:
     """Add that the value on line `number` is not what it should be."""
     if table.name == UTT2SPK:
-        what = f'"{key} {value}" has more than two columns'
+        what = (f'"{key} {value}" has more than two columns' if is_plain(value) else
+                f'the speaker {value!a} of "{key}" {ODD}')
     elif table.name == SEGMENTS:
         what = f'"{key} {value}" is not {table.looks_like}'
     else:

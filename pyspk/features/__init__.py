@@ -6,7 +6,6 @@
     vad.py          log energies to voice activity decisions
     transforms.py   deltas, sliding-window and per-utterance CMVN
     normalised.py   the features of a data directory, normalised
-    space.py        the disk space that features will need
     make.py         what steps/make_fbank.py and steps/make_mfcc.py do alike
 """
 

@@ -9,8 +9,8 @@ import numpy as np
 from pyspk.datadir import DataDir
 from pyspk.datadir.layout import FEATS
 from pyspk.errors import UserError, first_few
-from pyspk.features.space import audio_amount, check_space
 from pyspk.features.spectral import Fbank, Mfcc
+from pyspk.needs.checks import check_features, say_pace
 from pyspk.shards import Shards
 from pyspk.tables.archive import ArchiveReader
 from pyspk.tables.text import read_table, write_lines, write_table
@@ -21,23 +21,27 @@ AUDIO_TABLES = ["segments", "utt2aug", "augment.toml"]      # beside wav.scp, wh
 
 
 def make_feats(extract: Fbank | Mfcc, samples_of: Callable[[str], np.ndarray], settings: Mapping[str, object],
-               data: DataDir, shards: Shards, job: int | None, overwrite: bool, allow_failures: int,
+               data: DataDir, shards: Shards, job: int | None, overwrite: bool, force: bool, allow_failures: int,
                argv: Sequence[str]) -> None:
     """Write feats.scp, utt2num_frames and frame_shift of `data`; with a `job`, nothing but that job's shard.
 
     samples_of: utterance -> samples (S,) at extract.rate_hz. settings: what decides the content, "compress" among it.
     Up to allow_failures utterances that fail are left out of the tables, and listed with their reasons in failed_utts.
-    Raises what Shards.write and Shards.run raise, and UserError when the disk has not the space.
+    Raises what Shards.write and Shards.run raise, and UserError when the disk has not the space, unless `force`.
     """
+    def feats_of(utt: str) -> np.ndarray:
+        return extract(samples_of(utt), utt)
+
     if job is not None:
-        shards.write(job, lambda utt: extract(samples_of(utt), utt), settings["compress"], allow_failures)
+        shards.write(job, feats_of, settings["compress"], allow_failures)
         return
     out = data.path / FEATS
     inputs = data.inputs("utt2spk", "wav.scp", optional=AUDIO_TABLES)
     if feats_are_current(data.path, shards, settings, inputs, overwrite, allow_failures):
         return
-    check_space(shards.folder, audio_amount(data), extract.frame_shift_ms, extract.dim, settings["compress"],
-                shards.size_bytes())
+    check_features(shards.folder, data, extract.frame_shift_ms, extract.dim, settings["compress"], shards.size_bytes(),
+                   force)
+    say_pace(feats_of, shards.keys, shards.n_jobs)
     table = run_shards(data.path, shards, argv, allow_failures)
     write_lines(data.path / "frame_shift", [f"{extract.frame_shift_ms / 1000:g}"])
     write_table(out, table)

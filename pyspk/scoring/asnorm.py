@@ -23,7 +23,8 @@ _LEAST_STD = 1e-6                        # float32 cosines are no finer
 
 
 def normalize_file(scores: str | Path, eval_scp: str | Path, cohort_scp: str | Path, out: str | Path,
-                   top_n: int = 300, mean: str | Path | None = None, test_scp: str | Path | None = None) -> int:
+                   top_n: int = 300, mean: str | Path | None = None, test_scp: str | Path | None = None,
+                   no_pipes: bool = False) -> int:
     """Write the adaptive s-norm of each cosine score to `out`, in the order of `scores`; returns how many.
 
     eval_scp holds the enroll and test embeddings; with test_scp, the enroll embeddings alone. mean: rxfilename of a
@@ -32,9 +33,9 @@ def normalize_file(scores: str | Path, eval_scp: str | Path, cohort_scp: str | P
     scores are all alike: there is no spread to divide by.
     """
     given = read_scores(scores)
-    vector = None if mean is None else read_vector(mean)
-    found = trial_embeddings(given, eval_scp, eval_scp if test_scp is None else test_scp, vector)
-    _, cohort = read_embeddings(cohort_scp, mean=vector)
+    vector = None if mean is None else read_vector(mean, no_pipes)
+    found = trial_embeddings(given, eval_scp, eval_scp if test_scp is None else test_scp, vector, no_pipes)
+    _, cohort = read_embeddings(cohort_scp, mean=vector, no_pipes=no_pipes)
     check_dim(cohort, found.emb.shape[1], cohort_scp, eval_scp)
     mu, std = cohort_statistics(found.emb, cohort, top_n)
     if (bad := np.flatnonzero(std < _LEAST_STD)).size:

@@ -3,15 +3,16 @@
 import os
 import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
 
 from pyspk.errors import UserError
-from pyspk.tables.atomic import atomic_write, commit, temporary_path
+from pyspk.tables.atomic import atomic_write, commit, open_private, temporary_path
 from pyspk.tables.matrix import HEAD_BYTES, Head, encode, parse_head
-from pyspk.tables.stream import CUT_SHORT, read_whole, text_of
+from pyspk.tables.stream import CUT_SHORT, is_command, read_whole, text_of
 from pyspk.tables.text import read_table, write_lines
 
 _RANGE = re.compile(r"^(?P<rest>.*)\[(?P<rows>\d*:?\d*)(,(?P<cols>\d*:?\d*))?\]$")
@@ -31,9 +32,28 @@ class Location(NamedTuple):
     cols: slice
 
 
-def read_scp(path: str | Path) -> dict[str, str]:
-    """The lines of an scp as key -> rxfilename, in file order. Raises UserError as read_table does."""
-    return read_table(path)
+def read_scp(path: str | Path, no_pipes: bool = False) -> dict[str, str]:
+    """The lines of an scp as key -> rxfilename, in file order.
+
+    Raises UserError as read_table does and, with no_pipes, as refuse_commands does.
+    """
+    table = read_table(path)
+    if no_pipes:
+        refuse_commands(path, table)
+    return table
+
+
+def refuse_commands(path: str | Path, table: Mapping[str, str]) -> None:
+    """Raise UserError for the first rxfilename that is a command. table: key -> rxfilename, the lines of `path`."""
+    for number, (key, rxfilename) in enumerate(table.items(), start=1):
+        if runs_command(rxfilename):
+            raise UserError(f'{path}:{number}: "{key}" is a command, "{rxfilename:.200}", and --no-pipes runs none; '
+                            "name a file there that holds what it writes, or leave --no-pipes out if you trust it")
+
+
+def runs_command(rxfilename: str) -> bool:
+    """Whether reading this rxfilename, as a recording or as a place in an archive, runs a command."""
+    return "|" in rxfilename and (is_command(rxfilename) or is_command(locate(rxfilename).path))
 
 
 def locate(rxfilename: str) -> Location:
@@ -114,7 +134,7 @@ class ArchiveReader:
 
     def _head(self, place: Location) -> Head | None:
         """The header at `place`; None for a pipe and for text. Raises UserError when nothing is there."""
-        if place.path[-1:] in "| -" and (place.path == "-" or place.path.rstrip()[-1:] == "|"):
+        if place.path[-1:] in "| -" and (place.path == "-" or is_command(place.path)):
             return None
         try:
             start = os.pread(self._file(place.path).fileno(), HEAD_BYTES, place.offset)
@@ -192,7 +212,7 @@ class ArchiveWriter:
 
     def __enter__(self) -> "ArchiveWriter":
         self._ark.parent.mkdir(parents=True, exist_ok=True)
-        self._file = temporary_path(self._ark).open("wb")
+        self._file = open_private(temporary_path(self._ark), "wb")
         return self
 
     def __exit__(self, fault_type, *_) -> None:
@@ -222,8 +242,10 @@ class ArchiveWriter:
         self._file.write(content)
 
 
-def read_vector(rxfilename: str | Path) -> np.ndarray:
-    """One vector, (dim,) float32: `path`, `path:offset` or a text vector."""
+def read_vector(rxfilename: str | Path, no_pipes: bool = False) -> np.ndarray:
+    """One vector, (dim,) float32: `path`, `path:offset` or a text vector. With no_pipes a command is a UserError."""
+    if no_pipes and runs_command(str(rxfilename)):
+        raise UserError(f'"{rxfilename}": a command, and --no-pipes runs none; name the file that it writes')
     return ArchiveReader().vector(str(rxfilename))
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import socket
+import stat
 import time
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from pyspk.errors import UserError
-from pyspk.tables.atomic import atomic_write
+from pyspk.tables.atomic import atomic_write, not_through_links
 from pyspk.tables.text import read_text
 
 _PATIENCE_S = 3.0      # a run that was just killed may take a moment to die
@@ -69,11 +70,12 @@ _held: dict[Path, IO] = {}      # open for as long as this process lives: the ke
 
 def hold(output: Path) -> None:
     """Let no other process make `output` until this one ends. Raises UserError when one does, after some patience."""
-    lock_path = output.absolute().parent / ".made" / f".{output.name}.lock"
+    lock_path = _record_of(output.absolute()).with_name(f".{output.name}.lock")
     if lock_path in _held:
         return
     lock_path.parent.mkdir(parents=True, exist_ok=True)
-    lock = lock_path.open("a+")      # which leaves in it who holds it
+    _refuse_others(lock_path.parent)
+    lock = open(lock_path, "a+", opener=not_through_links)      # noqa: SIM115  (held; in it stays who holds it)
     patience = time.monotonic() + _PATIENCE_S
     while True:
         try:
@@ -103,14 +105,22 @@ def fingerprint(path: str | Path) -> str:
     digest = _content_hash(path, path.stat().st_size, path.stat().st_mtime_ns)
     for below in (_record_of(path), *_archives(path)):
         if below.exists():
-            stat = below.stat()
-            content = below.read_bytes() if below.suffix == ".json" else f"{stat.st_size} {stat.st_mtime_ns}".encode()
+            facts = below.stat()
+            content = below.read_bytes() if below.suffix == ".json" else f"{facts.st_size} {facts.st_mtime_ns}".encode()
             digest = hashlib.sha256(digest.encode() + content).hexdigest()[:16]
     return digest
 
 
 def _record_of(path: Path) -> Path:
     return path.parent / ".made" / f"{path.name}.json"
+
+
+def _refuse_others(folder: Path) -> None:
+    """Raise UserError for a folder of records that another user put where everybody may write, as into /tmp."""
+    owner = folder.lstat().st_uid
+    if folder.is_symlink() or (folder.parent.stat().st_mode & stat.S_ISVTX and owner not in (os.geteuid(), 0)):
+        raise UserError(f"{folder}: {'a symbolic link' if folder.is_symlink() else f'of user {owner}'}, and could lead "
+                        "what is written anywhere; choose a folder of your own for the output")
 
 
 def _read(record: Path) -> dict | None:

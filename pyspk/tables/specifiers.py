@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from pyspk.errors import UserError
-from pyspk.tables.archive import ArchiveReader, ArchiveWriter
+from pyspk.tables.archive import ArchiveReader, ArchiveWriter, runs_command
 from pyspk.tables.matrix import encode
 from pyspk.tables.stream import ValueStream, open_source, text_of
 
@@ -26,15 +26,17 @@ _READ_OPTIONS = {"s", "ns", "cs", "ncs", "o", "no", "b", "t", "bg", "np"}
 _WRITE_OPTIONS = {"b", "t", "f", "nf", "np"}
 
 
-def read_values(rspecifier: str) -> Iterator[tuple[str, np.ndarray]]:
+def read_values(rspecifier: str, no_pipes: bool = False) -> Iterator[tuple[str, np.ndarray]]:
     """(key, matrix (T, F) or vector (D,), float32) one after the other; no more than one is held.
 
-    Raises UserError for a specifier that is none, and, naming archive, offset and utterance, where a value cannot be
-    read.
+    Raises UserError for a specifier that is none; naming archive, offset and utterance, where a value cannot be read;
+    and, with no_pipes, instead of running a command.
     """
     kinds, rest = _parse(rspecifier, _READ_OPTIONS, _READING)
     if len(kinds) != 1:
         raise UserError(f'"{rspecifier}" cannot be read; give {_READING}')
+    if no_pipes:
+        _refuse_command(f'"{rspecifier}"', rest)
     with open_source(rest) as file:
         if kinds == ["ark"]:
             yield from ValueStream(file, _name(rest))
@@ -44,6 +46,8 @@ def read_values(rspecifier: str) -> Iterator[tuple[str, np.ndarray]]:
             key, _, rxfilename = line.decode("utf-8", "surrogateescape").strip().partition(" ")
             if not rxfilename:
                 raise UserError(f'{_name(rest)}:{number}: "{key}" is not "key file"')
+            if no_pipes:
+                _refuse_command(f'{_name(rest)}:{number}: utterance "{key}"', rxfilename)
             try:
                 yield key, reader.value(rxfilename.strip())
             except UserError as fault:
@@ -51,10 +55,11 @@ def read_values(rspecifier: str) -> Iterator[tuple[str, np.ndarray]]:
 
 
 @contextmanager
-def open_writer(wspecifier: str, compression_method: int | None = None) -> Iterator[Write]:
+def open_writer(wspecifier: str, compression_method: int | None = None, no_pipes: bool = False) -> Iterator[Write]:
     """write(key, value) into a table; files appear when the block ends well, an scp last.
 
-    compression_method: as encode takes it. Raises UserError for a specifier that is none and a command that fails.
+    compression_method: as encode takes it. Raises UserError for a specifier that is none, a command that fails and,
+    with no_pipes, any command.
     """
     kinds, rest = _parse(wspecifier, _WRITE_OPTIONS, _WRITING)
     text = "t" in wspecifier.partition(":")[0].split(",")
@@ -65,6 +70,8 @@ def open_writer(wspecifier: str, compression_method: int | None = None) -> Itera
         raise UserError(f'"{wspecifier}": text is not compressed; leave the one or the other out')
     if scp and (ark == "-" or "|" in (ark.strip()[0], ark.strip()[-1])):
         raise UserError(f'"{wspecifier}": an scp can only point into a file, not into "{ark}"')
+    if no_pipes and ark.lstrip().startswith("|"):
+        raise _refused(f'"{wspecifier}"')
     if ark.strip() == "-" or ark.lstrip().startswith("|"):
         with _open_sink(ark.strip()) as file:
             yield _writer_to(file, compression_method, text)
@@ -82,6 +89,15 @@ def _parse(specifier: str, options: set[str], forms: str) -> tuple[list[str], st
         said = f'option "{unknown[0]}" is not known; ' if unknown and words[0] in _KINDS else ""
         raise UserError(f'"{specifier}": {said}give {forms}')
     return sorted(word for word in words if word in _KINDS), rest
+
+
+def _refuse_command(what: str, rxfilename: str) -> None:
+    if runs_command(rxfilename):
+        raise _refused(what)
+
+
+def _refused(what: str) -> UserError:
+    return UserError(f"{what}: a command, and --no-pipes runs none; leave --no-pipes out if you trust it")
 
 
 def _name(place: str) -> str:

@@ -103,6 +103,11 @@ class ValueStream:
         return line
 
 
+def is_command(rxfilename: str) -> bool:
+    """Whether rxfilename is a "command |", which bash runs for its output."""
+    return rxfilename.rstrip().endswith("|")
+
+
 @contextmanager
 def open_source(rxfilename: str) -> Iterator[IO[bytes]]:
     """The bytes of a file, of the output of a `command |` (run by bash), or of the standard input, `-`.
@@ -113,7 +118,7 @@ def open_source(rxfilename: str) -> Iterator[IO[bytes]]:
     if name == "-":
         yield sys.stdin.buffer
         return
-    if not name.endswith("|"):
+    if not is_command(name):
         try:
             file = Path(name).open("rb")      # noqa: SIM115  (only the opening may fail here)
         except OSError as fault:

@@ -1,6 +1,7 @@
 """Text tables: one "key value" a line, keys unique and in LC_ALL=C order."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from operator import lt
@@ -10,6 +11,7 @@ from pyspk.errors import UserError
 from pyspk.tables.atomic import atomic_write
 
 _BLANKS = " \t"
+_ODD = re.compile(r"[^\S \t]|[\x00-\x08\x0e-\x1f\x7f]")      # white space that separates nothing; control characters
 _BYTE_ORDER_MARK = "\ufeff"      # what some programs put before the first character of UTF-8
 
 
@@ -77,7 +79,8 @@ def scan_table(path: Path, faults: Faults, sorted_keys: bool = True,
     sorted_keys: require LC_ALL=C order (code point order of str is byte order of UTF-8, so str comparison does).
     values: require something after the key. Blanks and tabs separate.
     Adds to `faults`: text that is not UTF-8 (its bytes come as surrogates), a byte-order mark, Windows line ends, a
-    last line without its newline (a file cut short), empty lines, missing values, keys that come twice or unsorted.
+    last line without its newline (a file cut short), empty lines, missing values, keys with control characters or
+    white space within, keys that come twice or unsorted.
     Raises UserError when the file is missing or cannot be read.
     """
     keys, rests = [], []
@@ -89,6 +92,8 @@ def scan_table(path: Path, faults: Faults, sorted_keys: bool = True,
         for number, key in enumerate(keys, start=1):
             if not key:
                 faults.add(number, "an empty line", "remove it")
+    for number in (number for number, key in enumerate(keys, start=1) if not is_plain(key)):
+        faults.add(number, f"the name {keys[number - 1]!a} {ODD}", "rename it", Mend.LEFT_OUT)
     if values and not all(rests):
         for number, (key, rest) in enumerate(zip(keys, rests, strict=True), start=1):
             if key and not rest:
@@ -96,6 +101,14 @@ def scan_table(path: Path, faults: Faults, sorted_keys: bool = True,
     if not all(map(lt, keys, keys[1:])):
         _add_order_faults(path, keys, rests, faults, sorted_keys)
     return keys, rests
+
+
+ODD = "holds a control character, or white space that is no blank"
+
+
+def is_plain(name: str) -> bool:
+    """Whether every program takes `name` for one word, and a terminal shows it as it is."""
+    return name.isprintable() or not _ODD.search(name)
 
 
 def write_table(path: str | Path, table: Mapping[str, object]) -> None:

@@ -1,6 +1,7 @@
 """Training: settings, schedules, checkpoints and the loop, in this order.
 
     config.py         one TOML file and --set key=value, checked
+    cost.py           what a run holds, saves and computes, counted
     split.py          speakers to train on and speakers to validate with
     schedule.py       rate and margin as functions of the samples seen
     steps.py          one step: forward, backward, update

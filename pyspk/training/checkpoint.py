@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from pyspk.errors import UserError, first_few
-from pyspk.model import load_torch, save_torch
-from pyspk.tables.atomic import commit, temporary_path
+from pyspk.model import load_torch
+from pyspk.tables.atomic import commit, nothing_left, open_private, temporary_path
 from pyspk.tables.text import read_table
 from pyspk.world import World
 
@@ -52,12 +52,15 @@ class Checkpoints:
         self._remember(self._paths[0], progress)
 
     def _write(self, state: dict) -> None:
-        newest = temporary_path(self._paths[0])
-        save_torch(newest, state)
-        for newer, older in reversed(list(zip(self._paths, self._paths[1:], strict=False))):
-            if newer.exists():
-                newer.replace(older)
-        commit(newest, self._paths[0])
+        last = self._paths[0]
+        last.parent.mkdir(parents=True, exist_ok=True)
+        with nothing_left(last):
+            with open_private(temporary_path(last), "wb") as file:
+                torch.save(state, file)
+            for newer, older in reversed(list(zip(self._paths, self._paths[1:], strict=False))):
+                if newer.exists():
+                    newer.replace(older)
+            commit(temporary_path(last), last)
 
     def load(self, parts: dict, about: dict) -> Progress | None:
         """Put the newest checkpoint that can be read into `parts`, as save took them; None when there is none.

@@ -27,7 +27,7 @@ from pyspk.training.average import epochs_to_keep, keep_epoch, mean_weights, wan
 from pyspk.training.checkpoint import LAST, Checkpoints, Progress, classifier_of
 from pyspk.training.config import TrainConfig, to_toml
 from pyspk.training.interruption import Interruption, interruption, outlast_signals
-from pyspk.training.report import count, in_words, report, tensorboard_writer
+from pyspk.training.report import Forecast, count, in_words, report, tensorboard_writer
 from pyspk.training.schedule import Schedule
 from pyspk.training.shared import WholeLoss, WholeOptimizer
 from pyspk.training.split import Split, split_speakers
@@ -88,7 +88,7 @@ class Trainer:
         self.checkpoints = Checkpoints(folder, config.keep_checkpoints, world)
         self.progress = Progress()
         self._saved_at = time.monotonic()
-        self._events = None
+        self._events, self._forecast = None, Forecast()
         self._describe()
 
     def _start_from(self, start: Start, net: nn.Module) -> None:
@@ -147,6 +147,9 @@ class Trainer:
             numbers = self.stepper.step(step, *batch)
             progress.batch += 1
             count(progress.sums, numbers, config.batch_size, time.perf_counter() - asked, waited)
+            n_left = (config.n_epochs - progress.epoch) * len(batches) - progress.batch
+            if said := self._forecast.step(n_left, config.batch_size):
+                log.info("%s", said)
             overdue = time.monotonic() - self._saved_at > 60 * config.checkpoint_minutes
             if self.world.any(stop.signal is not None or overdue) or progress.batch == len(batches):
                 self._save()

@@ -1,11 +1,13 @@
 """What an epoch came to: numbers of the steps added up, as a line of the log and of log/train.jsonl."""
 
+import time
 from pathlib import Path
 
 import torch
 
 from pyspk.errors import UserError
 
+_WARM_UP, _FORECAST_S = 5, 30.0                # steps that do not count, and seconds of those that do
 _MEANS = ("loss", "positive", "negative")      # over the steps of an epoch; what the loss has of them
 
 
@@ -29,6 +31,24 @@ def report(epoch: int, sums: dict[str, float], now: dict[str, float], device: to
     if device.type == "cuda":
         done["gpu_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
     return done
+
+
+class Forecast:
+    """Says once, some steps after a start, how long the rest of the run will take."""
+
+    def __init__(self):
+        self._began, self._n_steps = 0.0, 0
+
+    def step(self, n_left: int, batch_size: int) -> str:
+        """A step was taken, n_left are left: the hours in words, once they can be told, and "" otherwise."""
+        self._n_steps += 1
+        now = time.monotonic()
+        if self._n_steps <= _WARM_UP:
+            self._began = now
+        elif self._began and now - self._began > _FORECAST_S:
+            seconds, self._began = (now - self._began) / (self._n_steps - _WARM_UP), 0.0
+            return f"about {n_left * seconds / 3600:.2f} h to go, at {batch_size / seconds:.0f} samples/s"
+        return ""
 
 
 def tensorboard_writer(folder: Path, first_epoch: int):
