@@ -1,8 +1,10 @@
 """From embeddings to scores, and from scores to a table of error rates.
 
     trials.py       trial lists and score files, read, matched and written
+    vectors.py      the vectors that trials name, of utterances and of models of several
     cosine.py       cosine scores of a trial list
-    asnorm.py       adaptive s-norm of a score file
+    cohort.py       mean and deviation of scores against a cohort
+    norms.py        z-, t-, s-norm and adaptive s-norm of a score file
     table.py        EER with its interval and minDCF, a row for each score file
     comparison.py   systems beside each other over several seeds: a table and a picture
 """

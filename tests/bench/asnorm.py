@@ -12,7 +12,6 @@ import time
 
 import click
 import numpy as np
-
 from pyspk.scoring.asnorm import cohort_statistics
 
 
