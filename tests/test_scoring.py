@@ -73,7 +73,7 @@ def test_scores_are_written_with_seven_digits_and_read_back(tmp_path, monkeypatc
     index = np.array([0, 1, 0], dtype=np.int32)
     written = trials.Scores(["a", "b"], index, index[::-1], np.array([1 / 3, -2e-9, 12345678.0]))
     trials.write_scores(tmp_path / "s", written)
-    assert (tmp_path / "s").read_text() == "a a 0.3333333\nb b -2e-09\na a 1.234568e+07\n"
+    assert (tmp_path / "s").read_text() == "a a 0.3333333\nb b -2e-9\na a 12345680\n"
     assert trials.read_scores(tmp_path / "s").score.tolist() == [0.3333333, -2e-9, 12345680.0]
 
 

@@ -1,5 +1,7 @@
 """From embeddings to scores, and from scores to a table of error rates.
 
+    blocks.py       work on millions of trials in several threads
+    columns.py      files of three words a line, read and written fast
     trials.py       trial lists and score files, read, matched and written
     vectors.py      the vectors that trials name, of utterances and of models of several
     cosine.py       cosine scores of a trial list
