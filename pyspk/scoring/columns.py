@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-_BLOCK_BYTES = 1 << 25                   # read at a time: names that come again are kept once for each
+_BLOCK_BYTES = 1 << 24                   # read at a time: names that come again are kept once for each
 _DIGITS = 7
 _POWERS = np.array([float(f"1e{n}") for n in range(23)])      # 1e22 is the last that is a float64 exactly
 _WORDS = pa.dictionary(pa.int32(), pa.string())

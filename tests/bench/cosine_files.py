@@ -32,9 +32,10 @@ def write_inputs(folder: Path, n_emb: int, dim: int, n_trials: int, n_of_loop: i
     with ArchiveWriter(folder / "xvector.ark", folder / "xvector.scp") as writer:
         for name in sorted(names):
             writer.write(name, rng.standard_normal(dim, dtype=np.float32))
+    codes = rng.permutation(np.unique(rng.integers(n_emb ** 2, size=n_trials + n_trials // 100)))[:n_trials]
     with (folder / "trials").open("w") as file, (folder / "few").open("w") as few:
         for start in range(0, n_trials, 1 << 16):
-            pairs = rng.integers(n_emb, size=(min(1 << 16, n_trials - start), 2)).tolist()
+            pairs = zip(*(side.tolist() for side in np.divmod(codes[start:start + (1 << 16)], n_emb)), strict=True)
             lines = [f"{names[e]} {names[t]} {'target' if e % 2 else 'nontarget'}\n" for e, t in pairs]
             file.writelines(lines)
             few.writelines(lines[:max(n_of_loop - start, 0)])
