@@ -1,6 +1,6 @@
 """The vectors that trials name, each read once: of utterances, and of models that several utterances enroll."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,8 @@ from pyspk.tables.archive import ArchiveReader, read_scp
 from pyspk.tables.text import Faults, read_table
 
 Read = Callable[[str | Path, list[str] | None], tuple[list[str], np.ndarray]]
+
+_BLOCK_VECTORS = 1 << 14
 
 
 class TrialVectors(NamedTuple):
@@ -73,16 +75,29 @@ def read_vectors(scp: str | Path, names: list[str] | None = None) -> tuple[list[
     """
     table = read_scp(scp)
     names = list(table) if names is None else names
+    _, emb = next(_blocks(scp, table, names, len(names)))
+    return names, emb
+
+
+def vector_blocks(scp: str | Path, names: list[str]) -> Iterator[tuple[slice, np.ndarray]]:
+    """(which of the n names, their vectors (rows, D) float32), some thousand at a time. Raises as read_vectors does."""
+    return _blocks(scp, read_scp(scp), names, _BLOCK_VECTORS)
+
+
+def _blocks(scp: str | Path, table: dict[str, str], names: list[str],
+            n_rows: int) -> Iterator[tuple[slice, np.ndarray]]:
     if not names:
         raise UserError(f"{scp}: empty")
-    reader = ArchiveReader()
-    for row, rxfilename in enumerate(look_up(table, names, scp)):
-        vector = reader.vector(rxfilename)
-        if row == 0:
-            emb = np.empty((len(names), len(vector)), dtype=np.float32)
-        check_dim(vector, emb.shape[1], f'{scp}: "{names[row]}"', f'"{names[0]}"')
-        emb[row] = vector
-    return names, emb
+    reader, rxfilenames = ArchiveReader(), look_up(table, names, scp)
+    dim = len(reader.vector(rxfilenames[0]))
+    for start in range(0, len(names), n_rows):
+        block = slice(start, min(start + n_rows, len(names)))
+        emb = np.empty((block.stop - start, dim), dtype=np.float32)
+        for row in range(start, block.stop):
+            vector = reader.vector(rxfilenames[row])
+            check_dim(vector, dim, f'{scp}: "{names[row]}"', f'"{names[0]}"')
+            emb[row - start] = vector
+        yield block, emb
 
 
 def check_dim(emb: np.ndarray, dim: int, what: object, like: object) -> None:
