@@ -1,4 +1,4 @@
-"""PLDA: beside joint Gaussians in full, on simulated speakers, and through Kaldi's files as another program has them."""
+"""PLDA: beside joint Gaussians in full, on simulated speakers, and through files that another program shares."""
 
 import numpy as np
 import pydrobert.kaldi.io as kaldi

@@ -69,7 +69,8 @@ def collect(blocks: Iterable[tuple[slice, np.ndarray]], spk: np.ndarray) -> Stat
 class FactorModel(NamedTuple):
     """x = mean + loading h + e, h ~ N(0, I) of R dimensions, e ~ N(0, within): simplified PLDA; float64.
 
-    Garcia-Romero & Espy-Wilson 2011, equation 1. With R = D it is the two-covariance model, between = loading loading^T.
+    Garcia-Romero & Espy-Wilson 2011, equation 1. With R = D it is the two-covariance model; between is
+    loading loading^T.
     """
 
     loading: np.ndarray                  # (D, R)
