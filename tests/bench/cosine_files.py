@@ -50,11 +50,11 @@ def plain_loop(trials: Path, scp: Path, out: Path) -> None:
             file.write(f"{enroll} {test} {emb[enroll] @ emb[test]:.7g}\n")
 
 
-def seconds_of(work, *args) -> float:
-    """How long work(*args) takes."""
-    began = time.perf_counter()
+def seconds_of(work, *args) -> tuple[float, float]:
+    """How long work(*args) takes, and how much of a processor it and its children use."""
+    began, before = time.perf_counter(), os.times()
     work(*args)
-    return time.perf_counter() - began
+    return time.perf_counter() - began, sum(os.times()[:4]) - sum(before[:4])
 
 
 def read_and_match(trials: Path, scores: Path) -> None:
@@ -73,18 +73,19 @@ def main(n_trials, n_emb, dim, n_of_loop):
         folder = Path(place)
         write_inputs(folder, n_emb, dim, n_trials, n_of_loop)
         scp, few = folder / "xvector.scp", folder / "few"
-        loading = seconds_of(plain_loop, Path(os.devnull), scp, folder / "none")
-        loop = seconds_of(plain_loop, few, scp, folder / "few.loop") - loading
+        loading, _ = seconds_of(plain_loop, Path(os.devnull), scp, folder / "none")
+        loop = seconds_of(plain_loop, few, scp, folder / "few.loop")[0] - loading
         call = [sys.executable, STEP, folder / "trials", scp, scp, folder / "scores"]
-        step = seconds_of(lambda: subprocess.run(call, check=True, stderr=subprocess.DEVNULL))
+        step, step_cpu = seconds_of(lambda: subprocess.run(call, check=True, stderr=subprocess.DEVNULL))
         mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         with (folder / "few.loop").open() as theirs, (folder / "scores").open() as ours:
             off = max(abs(float(a.split()[2]) - float(b.split()[2])) for a, b in zip(theirs, ours, strict=False))
-        reading = seconds_of(read_and_match, folder / "trials", folder / "scores")
+        reading, reading_cpu = seconds_of(read_and_match, folder / "trials", folder / "scores")
     scaled = loading + loop * n_trials / n_of_loop
     click.echo(f"plain loop        {scaled:8.1f} s (loading {loading:.1f} s, {n_of_loop} trials {loop:.1f} s)")
-    click.echo(f"score_cosine.py   {step:8.1f} s {mib:8.0f} MiB, {scaled / step:.1f} times as fast, off by {off:.0e}")
-    click.echo(f"trials and scores read and matched {reading:.1f} s")
+    click.echo(f"score_cosine.py   {step:8.1f} s (processor {step_cpu:.1f} s), {mib:.0f} MiB, {scaled / step:.1f} times "
+               f"as fast, off by {off:.0e}")
+    click.echo(f"read and matched  {reading:8.1f} s (processor {reading_cpu:.1f} s)")
 
 
 if __name__ == "__main__":
