@@ -15,7 +15,7 @@ from pyarrow import csv
 _BLOCK_BYTES = 1 << 24                   # read at a time: names that come again are kept once for each
 _DIGITS = 7
 _POWERS = np.array([float(f"1e{n}") for n in range(23)])      # 1e22 is the last that is a float64 exactly
-_WORDS = pa.dictionary(pa.int32(), pa.string())
+_WORDS = pa.dictionary(pa.int32(), pa.binary())
 
 
 class Columns(NamedTuple):
@@ -41,11 +41,11 @@ def read_columns(path: str | Path, order: tuple[str, str, str], is_number: bool)
                 file, csv.ReadOptions(column_names=order, block_size=_BLOCK_BYTES),
                 csv.ParseOptions(delimiter=" ", quote_char=False, escape_char=False, ignore_empty_lines=False),
                 csv.ConvertOptions(column_types=types, null_values=[], strings_can_be_null=False))
-    except (pa.ArrowException, OSError):
+        table = table.unify_dictionaries()
+        enroll_names, enroll = _words(table["enroll"])
+        test_names, test = _words(table["test"])
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
         return None
-    table = table.unify_dictionaries()
-    enroll_names, enroll = _words(table["enroll"])
-    test_names, test = _words(table["test"])
     places = {name: place for place, name in enumerate(enroll_names)}
     renumber = np.array([places.setdefault(name, len(places)) for name in test_names], dtype=np.int32)
     if not all(name.split() == [name] for name in places):
@@ -55,10 +55,11 @@ def read_columns(path: str | Path, order: tuple[str, str, str], is_number: bool)
 
 def flags(words: pa.ChunkedArray, meaning: dict[str, bool]) -> np.ndarray | None:
     """What each of n words means, (n,) bool; None when one has no meaning."""
-    labels, places = _words(words)
-    if not meaning.keys() >= set(labels):
+    try:
+        labels, places = _words(words)
+        return np.array([meaning[label] for label in labels])[places]
+    except (UnicodeDecodeError, KeyError):
         return None
-    return np.array([meaning[label] for label in labels])[places]
 
 
 def encode_lines(names: pa.Array, enroll: np.ndarray, test: np.ndarray, score: np.ndarray) -> memoryview:
@@ -84,7 +85,8 @@ def _rounded(score: np.ndarray) -> np.ndarray:
 
 def _words(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
     """The words of a column of words, and (n,) int32 places in them."""
-    return column.chunk(0).dictionary.to_pylist(), np.concatenate([chunk.indices.to_numpy() for chunk in column.chunks])
+    words = [word.decode() for word in column.chunk(0).dictionary.to_pylist()]
+    return words, np.concatenate([chunk.indices.to_numpy() for chunk in column.chunks])
 
 
 def _by_appearance(names: list[str], enroll: np.ndarray, test: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
