@@ -90,16 +90,17 @@ def log_likelihood_ratios(psi: np.ndarray, u: np.ndarray, n_utts: np.ndarray, en
         constant = -0.5 * np.log(one / two).sum()
         weighted, trials = u * (shrink / one), np.flatnonzero(n_of_trial == n)
 
-        for block, products in in_order(partial(_products, weighted, u, enroll[trials], test[trials]), len(trials),
-                                        _BLOCK_TRIALS):
-            some = trials[block]
+        for some, products in in_order(partial(_products, weighted, u, enroll, test, trials), len(trials),
+                                       _BLOCK_TRIALS):
             score[some] = products + of_enroll[enroll[some]] + of_test[test[some]] + constant
     return score
 
 
-def _products(left: np.ndarray, right: np.ndarray, enroll: np.ndarray, test: np.ndarray,
-              block: slice) -> tuple[slice, np.ndarray]:
-    return block, np.einsum("nd,nd->n", left[enroll[block]], right[test[block]])
+def _products(left: np.ndarray, right: np.ndarray, enroll: np.ndarray, test: np.ndarray, trials: np.ndarray,
+              block: slice) -> tuple[np.ndarray, np.ndarray]:
+    """Some of `trials`, and the inner product of the two rows of each."""
+    some = trials[block]
+    return some, np.einsum("nd,nd->n", left[enroll[some]], right[test[some]])
 
 
 def write_plda(path: str | Path, plda: Plda, text: bool = False) -> None:

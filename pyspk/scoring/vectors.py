@@ -135,5 +135,5 @@ def _used(names: list[str], places: np.ndarray) -> tuple[list[str], np.ndarray]:
     """The names that occur at `places` (n,), and where each place finds its own among them, (n,)."""
     is_used = np.zeros(len(names), dtype=bool)
     is_used[places] = True
-    row = np.cumsum(is_used) - 1
+    row = np.cumsum(is_used, dtype=np.int32) - 1
     return [names[i] for i in np.flatnonzero(is_used)], row[places]
