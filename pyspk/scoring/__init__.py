@@ -7,6 +7,10 @@
     cosine.py       cosine scores of a trial list
     cohort.py       mean and deviation of scores against a cohort
     norms.py        z-, t-, s-norm and adaptive s-norm of a score file
+    plda.py         the PLDA model: log likelihood ratios, Kaldi's file
+    plda_em.py      PLDA trained by expectation maximisation
+    backend.py      the folder of mean, LDA or whitening, and PLDA: trained, read, scored with
+    adaptation.py   a back end fitted to another domain
     table.py        EER with its interval and minDCF, a row for each score file
     comparison.py   systems beside each other over several seeds: a table and a picture
 """
