@@ -18,9 +18,8 @@ from pyspk.errors import UserError
 log = logging.getLogger(__name__)
 
 _BLOCK_SCORES = 1 << 20                  # of one thread on the CPU: 4 MiB, near what a core's own cache holds
-_BLOCK_SCORES_GPU = 1 << 26              # 256 MiB
+_BLOCK_SCORES_GPU = 1 << 24              # 64 MiB
 _LEAST_ROWS = 64                         # fewer at a time make the product slow, however large the cohort
-
 
 Device = str | torch.device
 
