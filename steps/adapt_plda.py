@@ -8,6 +8,7 @@ import bootstrap
 import click
 
 from pyspk.console import run
+from pyspk.scoring.folder import files_of
 from pyspk.tables.records import State, begin
 
 log = logging.getLogger("pyspk")
@@ -30,9 +31,7 @@ def main(method, within_scale, between_scale, overwrite, plda_dir, xvector_scp, 
     settings = {"method": method}
     if method == "kaldi":
         settings |= {"within-scale": within_scale, "between-scale": between_scale}
-    inputs = {"mean.vec": plda_dir / "mean.vec", "plda": plda_dir / "plda", "xvector scp": xvector_scp}
-    if (plda_dir / "transform.mat").exists():
-        inputs["transform.mat"] = plda_dir / "transform.mat"
+    inputs = {**files_of(plda_dir), "xvector scp": xvector_scp}
     if begin(out, settings, inputs, overwrite, [out_dir / "mean.vec", out_dir / "transform.mat"]) is State.CURRENT:
         return log.info("%s is current", out)
 

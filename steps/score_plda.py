@@ -8,6 +8,7 @@ import bootstrap
 import click
 
 from pyspk.console import run
+from pyspk.scoring.folder import files_of
 from pyspk.tables.records import State, begin
 
 log = logging.getLogger("pyspk")
@@ -31,10 +32,7 @@ def main(enroll_map, normalize_length, overwrite, plda_dir, trials, enroll_scp, 
     TEST_SCP hold the embeddings; they may be the same file.
     """
     settings = {"normalize-length": normalize_length}
-    inputs = {"mean.vec": plda_dir / "mean.vec", "plda": plda_dir / "plda", "trials": trials,
-              "enroll scp": enroll_scp, "test scp": test_scp}
-    if (plda_dir / "transform.mat").exists():
-        inputs["transform.mat"] = plda_dir / "transform.mat"
+    inputs = {**files_of(plda_dir), "trials": trials, "enroll scp": enroll_scp, "test scp": test_scp}
     if enroll_map:
         inputs["enroll map"] = enroll_map
     if begin(out, settings, inputs, overwrite) is State.CURRENT:

@@ -1,14 +1,17 @@
 """The PLDA back end, from embeddings in files to scores: parts beside naive computations, Kaldi's files, mistakes."""
 
+from itertools import chain
+
 import kaldiio
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
-from test_norms import scores_of, write, write_embeddings
+from test_norms import naive_norm, scores_of, write, write_embeddings
 
 from pyspk.errors import UserError
 from pyspk.scoring import adaptation, backend, vectors
 from pyspk.scoring.backend import Frontend, lda, read_backend, score_file, train, whitening
+from pyspk.scoring.norms import NORMS, normalize_plda_file
 from pyspk.scoring.plda import Plda, read_plda, write_plda
 from pyspk.scoring.plda_em import collect
 from pyspk.tables.archive import read_vector, write_vector
@@ -171,6 +174,33 @@ def test_embeddings_in_a_plane_are_not_whitened():
     x[:, 4] = x[:, 3]
     with pytest.raises(UserError, match="the embeddings do not span their 5 dimensions, so they cannot be whitened"):
         whitening(collect([(slice(0, len(x)), x)], spk))
+
+
+# ---- score norms
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("normalizes_length", [False, True])
+def test_plda_scores_are_normalised_by_plda_scores_of_a_cohort(trained, tmp_path, norm, normalizes_length):
+    eval_scp, back_end = trained / "eval.scp", trained / "lda"
+    cohort_scp = write_embeddings(tmp_path, "cohort", speakers(3, 12, 1, shift=3.0))
+    cohort = sorted(kaldiio.load_scp(str(cohort_scp)))
+    write(tmp_path / "map", "m0 s000-0 s000-1", "m1 s001-0", "m2 s002-0 s002-1 s002-2",
+          *(f"{utt} {utt}" for utt in sorted(kaldiio.load_scp(str(eval_scp)))))
+    pairs = [(model, utt) for model in ("m2", "m0", "m1") for utt in ("s000-3", "s001-3", "s004-1")]
+
+    def ratios(name, pairs, test_scp):
+        write(tmp_path / "trials", *(f"{a} {b} target" for a, b in pairs))
+        score_file(back_end, tmp_path / "trials", eval_scp, test_scp, tmp_path / name, tmp_path / "map",
+                   normalizes_length)
+        return dict(zip(pairs, scores_of(tmp_path / name), strict=True))
+
+    against = ratios("against", [(side, c) for side in sorted(set(chain(*pairs))) for c in cohort], cohort_scp)
+    given = ratios("scores", pairs, eval_scp)
+    normalize_plda_file(back_end, tmp_path / "scores", eval_scp, cohort_scp, tmp_path / "out", 4, None, norm,
+                        tmp_path / "map", normalizes_length)
+    expected = [naive_norm(norm, given[pair], *([against[side, c] for c in cohort] for side in pair), 4)
+                for pair in pairs]
+    np.testing.assert_allclose(scores_of(tmp_path / "out"), expected, rtol=2e-4, atol=2e-4)
 
 
 # ---- adaptation

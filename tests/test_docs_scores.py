@@ -51,5 +51,5 @@ def test_every_command_runs_as_it_stands(tmp_path):
                           capture_output=True)
     assert done.returncode == 0, done.stderr
     wanted = {word for line in COMMANDS if re.match(r"score_|adapt_|train_", line) for word in line.split()[-1:]}
-    assert len(wanted) == 11 and all((tmp_path / name).exists() for name in wanted)
+    assert len(wanted) == 12 and all((tmp_path / name).exists() for name in wanted)
     assert len((tmp_path / "models.plda").read_text().splitlines()) == 50

@@ -38,6 +38,12 @@ def test_a_back_end_is_trained_scored_and_adapted(evaluation, tmp_path, step):
                           if label is wanted] for wanted in (True, False))
     assert len(target) == 16 and eer(target, nontarget) < 0.15
 
+    norming = ("--plda", tmp_path / "plda", "--enroll-map", evaluation / "map", tmp_path / "scores", scp,
+               evaluation / "other.scp", tmp_path / "normed")
+    assert step("score_asnorm.py", *norming).endswith(f"wrote 128 scores to {tmp_path / 'normed'}\n")
+    assert "normalize-length was False, is True" in step("score_asnorm.py", "--normalize-length", *norming, code=1)
+    assert "its input plda has changed" in step("score_asnorm.py", *norming[2:], code=1)
+
     for call, out in ((("train_plda.py", "--lda-dim", 4, "--rank", 3, *training), tmp_path / "plda" / "plda"),
                       (("score_plda.py", *scoring), tmp_path / "scores")):
         made = out.stat().st_mtime_ns
@@ -64,6 +70,11 @@ def test_a_back_end_is_trained_scored_and_adapted(evaluation, tmp_path, step):
     (["train_plda.py", "--lda-dim", "9", "UTT2SPK", "TRAIN", "OUT"], "--lda-dim 9: embeddings of 5 dimensions and 60"),
     (["train_plda.py", "--rank", "0", "UTT2SPK", "TRAIN", "OUT"], "0 is not in the range x>=1"),
     (["score_plda.py", "none", "TRIALS", "EVAL", "EVAL", "OUT"], "none/mean.vec: no such file"),
+    (["score_asnorm.py", "--plda", "none", "TRIALS", "EVAL", "TRAIN", "OUT"], "none/mean.vec: no such file"),
+    (["score_asnorm.py", "--plda", "none", "--subtract-mean", "x", "TRIALS", "EVAL", "TRAIN", "OUT"],
+     "--plda has a mean and averages of its own; leave --subtract-mean and --enroll-average out"),
+    (["score_asnorm.py", "--normalize-length", "TRIALS", "EVAL", "TRAIN", "OUT"],
+     "--normalize-length is for scores of --plda; leave it out"),
     (["adapt_plda.py", "--method", "magic", "none", "EVAL", "OUT"], "'magic' is not one of 'kaldi', 'coral'"),
     (["adapt_plda.py", "none", "EVAL", "OUT"], "none/mean.vec: no such file"),
 ])

@@ -9,6 +9,7 @@
     norms.py        z-, t-, s-norm and adaptive s-norm of a score file
     plda.py         the PLDA model: log likelihood ratios, Kaldi's file
     plda_em.py      PLDA trained by expectation maximisation
+    folder.py       the files of a PLDA back end
     backend.py      the folder of mean, LDA or whitening, and PLDA: trained, read, scored with
     adaptation.py   a back end fitted to another domain
     table.py        EER with its interval and minDCF, a row for each score file

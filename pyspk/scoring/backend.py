@@ -16,6 +16,7 @@ import numpy as np
 import scipy.linalg
 
 from pyspk.errors import UserError, first_few
+from pyspk.scoring.folder import MEAN, PLDA, TRANSFORM
 from pyspk.scoring.plda import Plda, log_likelihood_ratios, read_plda, write_plda
 from pyspk.scoring.plda_em import Statistics, collect, train_plda
 from pyspk.scoring.trials import Scores, read_trials, write_scores
@@ -26,8 +27,6 @@ from pyspk.tables.matrix import encode
 from pyspk.tables.text import read_table
 
 log = logging.getLogger(__name__)
-
-MEAN, TRANSFORM, PLDA = "mean.vec", "transform.mat", "plda"
 
 
 class Frontend(NamedTuple):

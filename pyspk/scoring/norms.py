@@ -18,10 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from pyspk.errors import UserError, first_few
+from pyspk.scoring.backend import read_backend
 from pyspk.scoring.cohort import Device, Moments, cohort_statistics, cross_statistics
 from pyspk.scoring.cosine import Enrollment, read_embeddings, trial_embeddings
-from pyspk.scoring.trials import read_scores, write_scores
-from pyspk.scoring.vectors import TrialVectors, check_dim
+from pyspk.scoring.plda import as_inner_products
+from pyspk.scoring.trials import Scores, read_scores, write_scores
+from pyspk.scoring.vectors import TrialVectors, check_dim, trial_vectors
 from pyspk.tables.archive import read_vector
 
 NORMS = ("as1", "as2", "s", "z", "t")
@@ -44,6 +46,30 @@ def normalize_file(scores: str | Path, eval_scp: str | Path, cohort_scp: str | P
     found = trial_embeddings(given, eval_scp, eval_scp if test_scp is None else test_scp, vector, enrollment)
     _, cohort = read_embeddings(cohort_scp, mean=vector)
     check_dim(cohort, found.emb.shape[1], cohort_scp, eval_scp)
+    return _write_normalized(given, found, cohort, cohort_scp, out, top_n, norm, device)
+
+
+def normalize_plda_file(plda_dir: str | Path, scores: str | Path, eval_scp: str | Path, cohort_scp: str | Path,
+                        out: str | Path, top_n: int = 300, test_scp: str | Path | None = None, norm: str = "as1",
+                        enroll_map: str | Path | None = None, normalizes_length: bool = False,
+                        device: Device = "cpu") -> int:
+    """As normalize_file, for scores of the PLDA back end plda_dir: the cohort's scores are its ratios.
+
+    enroll_map, normalizes_length: as backend.score_file had them. Raises UserError as read_backend does, too.
+    """
+    frontend, plda = read_backend(plda_dir)
+    given = read_scores(scores)
+    found = trial_vectors(given, eval_scp, eval_scp if test_scp is None else test_scp, frontend.read, enroll_map)
+    _, cohort = frontend.read(cohort_scp)
+    u, others = (plda.project(x, n if normalizes_length else None)
+                 for x, n in ((found.emb, found.n_utts), (cohort, np.ones(len(cohort)))))
+    left, right = as_inner_products(plda.psi, u, found.n_utts, others)
+    return _write_normalized(given, found._replace(emb=left), right, cohort_scp, out, top_n, norm, device)
+
+
+def _write_normalized(given: Scores, found: TrialVectors, cohort: np.ndarray, cohort_scp: str | Path, out: str | Path,
+                      top_n: int, norm: str, device: Device) -> int:
+    """Write `given`, normalised, to `out`; inner products of found.emb and cohort are the cohort's scores."""
     sides = trial_moments(found, cohort, norm, top_n, device)
     _refuse_no_spread(sides, found, cohort_scp)
     write_scores(out, given._replace(score=normalize(given.score, list(sides.values()))))

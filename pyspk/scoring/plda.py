@@ -83,17 +83,43 @@ def log_likelihood_ratios(psi: np.ndarray, u: np.ndarray, n_utts: np.ndarray, en
     score = np.empty(len(enroll))
     n_of_trial = n_utts[enroll]
     for n in np.unique(n_of_trial):
-        shrink = n * psi / (n * psi + 1)
-        one, two = 1 + psi / (n * psi + 1), 1 + psi                  # variances of u_t if one speaker spoke, if two did
-        of_enroll = -0.5 * u ** 2 @ (shrink ** 2 / one)
-        of_test = -0.5 * u ** 2 @ (1 / one - 1 / two)
-        constant = -0.5 * np.log(one / two).sum()
-        weighted, trials = u * (shrink / one), np.flatnonzero(n_of_trial == n)
-
+        terms = _terms(psi, n)
+        of_enroll, of_test = u ** 2 @ terms.enroll, u ** 2 @ terms.test
+        weighted, trials = u * terms.both, np.flatnonzero(n_of_trial == n)
         for some, products in in_order(partial(_products, weighted, u, enroll, test, trials), len(trials),
                                        _BLOCK_TRIALS):
-            score[some] = products + of_enroll[enroll[some]] + of_test[test[some]] + constant
+            score[some] = products + of_enroll[enroll[some]] + of_test[test[some]] + terms.constant
     return score
+
+
+def as_inner_products(psi: np.ndarray, u: np.ndarray, n_utts: np.ndarray,
+                      cohort: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """left (m, K), right (C, K) float32: left right^T is the ratio of each u, enrolled, with each of the cohort.
+
+    u (m, D) of n_utts (m,) utterances, cohort (C, D) of one each, projected. K is D + 1 + how many different n_utts.
+    """
+    numbers, which = np.unique(n_utts, return_inverse=True)
+    terms = [_terms(psi, n) for n in numbers]
+    both, of_enroll = (np.array([getattr(term, name) for term in terms])[which] for name in ("both", "enroll"))
+    alone = (u ** 2 * of_enroll).sum(axis=1) + np.array([term.constant for term in terms])[which]
+    left = np.hstack([u * both, alone[:, None], np.eye(len(numbers))[which]])
+    right = np.hstack([cohort, np.ones((len(cohort), 1)), cohort ** 2 @ np.array([term.test for term in terms]).T])
+    return left.astype(np.float32), right.astype(np.float32)
+
+
+class _Terms(NamedTuple):
+    """What the ratio is a sum of, with n enroll utterances: weights (D,) of u_e u_t, u_e^2 and u_t^2, a constant."""
+
+    both: np.ndarray
+    enroll: np.ndarray
+    test: np.ndarray
+    constant: float
+
+
+def _terms(psi: np.ndarray, n: int) -> _Terms:
+    shrink = n * psi / (n * psi + 1)
+    one, two = 1 + psi / (n * psi + 1), 1 + psi                      # variances of u_t if one speaker spoke, if two did
+    return _Terms(shrink / one, -0.5 * shrink ** 2 / one, -0.5 * (1 / one - 1 / two), -0.5 * np.log(one / two).sum())
 
 
 def _products(left: np.ndarray, right: np.ndarray, enroll: np.ndarray, test: np.ndarray, trials: np.ndarray,
