@@ -104,6 +104,18 @@ def feature_options(command: Callable) -> Callable:
     return command
 
 
+def enrollment_options(command: Callable) -> Callable:
+    """The options of every step that compares models of several utterances: --enroll-map and --enroll-average."""
+    for option in (
+        click.option("--enroll-average", type=click.Choice(["embedding", "score"]), default="embedding",
+                     show_default=True, help="what is averaged over the utterances of a model"),
+        click.option("--enroll-map", type=Path, metavar="FILE",
+                     help='the enroll names are models; FILE has lines "MODEL UTT UTT ...", as spk2utt'),
+    ):
+        command = option(command)
+    return command
+
+
 def end_with_recipe() -> None:
     """Have the kernel end this process, by SIGTERM, when the run.sh that started it dies, be it by kill -9.
 

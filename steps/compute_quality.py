@@ -7,7 +7,7 @@ from pathlib import Path
 import bootstrap
 import click
 
-from pyspk.console import run
+from pyspk.console import no_pipes_option, run
 from pyspk.datadir import DataDir
 from pyspk.tables.records import State, begin
 
@@ -22,11 +22,12 @@ def main():
 
 @main.command()
 @overwrite_option
+@no_pipes_option
 @click.argument("data_dir", type=Path)
 @click.argument("out", type=Path)
-def duration(overwrite, data_dir, out):
+def duration(overwrite, no_pipes, data_dir, out):
     """Write the logarithm of the seconds of speech of each utterance in DATA_DIR to OUT."""
-    data = DataDir(data_dir)
+    data = DataDir(data_dir, no_pipes)
     inputs = data.inputs("utt2spk", optional=["vad.scp", "utt2num_frames", "utt2dur", "frame_shift"])
     if begin(out, {"measure": "duration"}, inputs, overwrite) is State.CURRENT:
         return log.info("%s is current", out)
@@ -37,14 +38,18 @@ def duration(overwrite, data_dir, out):
 
 @main.command()
 @overwrite_option
+@no_pipes_option
 @click.argument("xvector_scp", type=Path)
 @click.argument("out", type=Path)
-def norm(overwrite, xvector_scp, out):
+def norm(overwrite, no_pipes, xvector_scp, out):
     """Write the norm of each embedding of XVECTOR_SCP to OUT."""
     if begin(out, {"measure": "norm"}, {"xvector scp": xvector_scp}, overwrite) is State.CURRENT:
         return log.info("%s is current", out)
 
     from pyspk.calibration.measures import write_norms
+    from pyspk.tables.archive import refuse_commands_in
+    if no_pipes:
+        refuse_commands_in(xvector_scp)
     return log.info("wrote %d norms to %s", write_norms(xvector_scp, out), out)
 
 
@@ -53,10 +58,11 @@ def norm(overwrite, xvector_scp, out):
               help="how many of the highest cohort scores count")
 @click.option("--subtract-mean", "mean", metavar="MEAN", help="a vector to take off each embedding first")
 @overwrite_option
+@no_pipes_option
 @click.argument("xvector_scp", type=Path)
 @click.argument("cohort_scp", type=Path)
 @click.argument("out", type=Path)
-def cohort(top_n, mean, overwrite, xvector_scp, cohort_scp, out):
+def cohort(top_n, mean, overwrite, no_pipes, xvector_scp, cohort_scp, out):
     """Write the mean of the highest cosines of each embedding of XVECTOR_SCP against COHORT_SCP to OUT."""
     settings = {"measure": "cohort", "top-n": top_n}
     inputs = {"xvector scp": xvector_scp, "cohort scp": cohort_scp}
@@ -67,6 +73,9 @@ def cohort(top_n, mean, overwrite, xvector_scp, cohort_scp, out):
         return log.info("%s is current", out)
 
     from pyspk.calibration.measures import write_cohort_means
+    from pyspk.tables.archive import refuse_commands_in
+    if no_pipes:
+        refuse_commands_in(xvector_scp, cohort_scp, vector=mean)
     n_means = write_cohort_means(xvector_scp, cohort_scp, out, top_n, mean)
     return log.info("wrote %d cohort means to %s", n_means, out)
 

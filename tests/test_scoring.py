@@ -1,14 +1,11 @@
-"""Trials, cosine scores, adaptive s-norm, the table: by hand, by naive loops, and with the faults a file can have."""
-
-import statistics
-import tracemalloc
+"""Trials, cosine scores, the table: by hand, by naive loops, and with the faults a file can have."""
 
 import numpy as np
 import pytest
 import scipy.spatial.distance
 
 from pyspk.errors import UserError
-from pyspk.scoring import asnorm, cosine, table, trials
+from pyspk.scoring import cosine, table, trials
 from pyspk.tables.archive import ArchiveWriter, write_vector
 
 
@@ -76,7 +73,7 @@ def test_scores_are_written_with_seven_digits_and_read_back(tmp_path, monkeypatc
     index = np.array([0, 1, 0], dtype=np.int32)
     written = trials.Scores(["a", "b"], index, index[::-1], np.array([1 / 3, -2e-9, 12345678.0]))
     trials.write_scores(tmp_path / "s", written)
-    assert (tmp_path / "s").read_text() == "a a 0.3333333\nb b -2e-09\na a 1.234568e+07\n"
+    assert (tmp_path / "s").read_text() == "a a 0.3333333\nb b -2e-9\na a 12345680\n"
     assert trials.read_scores(tmp_path / "s").score.tolist() == [0.3333333, -2e-9, 12345680.0]
 
 
@@ -181,66 +178,6 @@ def test_two_models_are_refused(tmp_path):
     test = write_embeddings(tmp_path, "t", {"a": [1.0, 2.0]})
     with pytest.raises(UserError, match=r"t.scp has dimension 2, .*e.scp has 1; they must come from one model"):
         cosine.score_file(write(tmp_path / "trials", "a a target"), enroll, test, tmp_path / "out")
-
-
-# ---- adaptive s-norm
-
-def naive_asnorm(score, enroll, test, cohort, top_n):
-    """One score, one Python number at a time."""
-    normalised = []
-    for emb in (enroll, test):
-        best = sorted((1 - scipy.spatial.distance.cosine(emb, other) for other in cohort), reverse=True)[:top_n]
-        normalised.append((score - statistics.fmean(best)) / statistics.pstdev(best))
-    return sum(normalised) / 2
-
-
-@pytest.mark.parametrize(("top_n", "is_centred", "is_apart"), [(5, False, False), (30, True, False), (12, True, True)])
-def test_asnorm_equals_a_naive_loop(corpus, monkeypatch, caplog, top_n, is_centred, is_apart):
-    folder, emb, pairs = corpus
-    monkeypatch.setattr(asnorm, "_BLOCK_SCORES", 100)           # four rows of the cohort of 25
-    cohort = {f"c{n:02d}": vector for n, vector in enumerate(np.random.default_rng(1).normal(0.3, 1, (25, 8)))}
-    mean = np.linspace(-0.5, 0.5, 8, dtype=np.float32) * is_centred
-    write_vector(folder / "mean.vec", mean)
-    write_embeddings(folder, "cohort", cohort)
-    test_emb = {name: vector[::-1] for name, vector in emb.items()} if is_apart else emb
-    write_embeddings(folder, "test", test_emb)
-    given = [round(n / 60, 3) for n in range(60)]
-    write(folder / "scores", *(f"{e} {t} {s}" for (e, t), s in zip(pairs, given, strict=True)))
-    n = asnorm.normalize_file(folder / "scores", folder / "eval.scp", folder / "cohort.scp", folder / "out", top_n,
-                              folder / "mean.vec" if is_centred else None, folder / "test.scp" if is_apart else None)
-    others = [vector - mean for vector in cohort.values()]
-    expected = [naive_asnorm(s, emb[e] - mean, test_emb[t] - mean, others, top_n)
-                for (e, t), s in zip(pairs, given, strict=True)]
-    pairs_got, got = zip(*lines_of(folder / "out"), strict=True)
-    assert n == 60 and list(pairs_got) == [f"{e} {t}" for e, t in pairs]
-    np.testing.assert_allclose(got, expected, rtol=1e-4)
-    assert ("cohort has 25 embeddings, fewer than top-n 30: all of them are used" in caplog.text) == (top_n == 30)
-
-
-@pytest.mark.parametrize(("cohort", "top_n", "said"), [
-    ({"c": [1.0, 2.0]}, 300, "a cohort of 1 and a top-n of 300: a standard deviation needs at least 2"),
-    ({"c": [1.0, 2.0], "d": [2.0, 1.0]}, 1, "a cohort of 2 and a top-n of 1"),
-    ({"c": [1.0], "d": [2.0]}, 2, "cohort.scp has dimension 1, .*eval.scp has 2"),
-    ({"c": [1.0, 2.0], "d": [1.0, 2.0], "e": [1.0, -3.0]}, 2,
-     "cohort.scp: the best cohort scores of 2 embeddings are all alike .a, b.; is the cohort made of copies"),
-    ({"c": [1.0, 2.0], "d": [0.0, 0.0]}, 2, "cohort.scp: 1 of 2 embeddings are zero or not finite .d."),
-])
-def test_a_cohort_that_gives_no_statistics_is_refused(tmp_path, cohort, top_n, said):
-    scp = write_embeddings(tmp_path, "eval", {"a": [1.0, 1.0], "b": [0.0, 1.0]})
-    with pytest.raises(UserError, match=said):
-        asnorm.normalize_file(write(tmp_path / "scores", "a b 0.5"), scp, write_embeddings(tmp_path, "cohort", cohort),
-                              tmp_path / "out", top_n)
-
-
-def test_asnorm_memory_does_not_grow_with_the_evaluation(monkeypatch):
-    monkeypatch.setattr(asnorm, "_BLOCK_SCORES", 1 << 16)
-    rng = np.random.default_rng(0)
-    emb, cohort = rng.normal(size=(3000, 8)).astype(np.float32), rng.normal(size=(2000, 8)).astype(np.float32)
-    tracemalloc.start()
-    asnorm.cohort_statistics(emb, cohort, 100)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 1 << 20                                       # the whole matrix takes 23 MiB
 
 
 # ---- the table

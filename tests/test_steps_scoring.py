@@ -8,7 +8,7 @@ import pytest
 import scipy.spatial.distance
 
 from pyspk.metrics import eer, min_dcf
-from pyspk.scoring.asnorm import normalize_file
+from pyspk.scoring.norms import normalize_file
 from pyspk.tables.archive import ArchiveWriter, write_vector
 
 
@@ -85,6 +85,30 @@ def test_a_second_run_says_so_and_a_changed_one_asks(evaluation, tmp_path, step)
     step("score_asnorm.py", "--overwrite", *other)
 
 
+def test_models_of_several_utterances_are_scored_and_normalised(evaluation, tmp_path, step):
+    scp, cohort = evaluation / "eval.scp", evaluation / "cohort.scp"
+    (tmp_path / "map").write_text("m0 eval00-0 eval00-1 eval00-2\nm1 eval01-0\n")
+    (tmp_path / "trials").write_text("m0 eval00-3 target\nm1 eval00-3 nontarget\nm1 eval01-3 target\n")
+    emb = {utt: vector / np.linalg.norm(vector) for utt, vector in kaldiio.load_scp(str(scp)).items()}
+    enroll = ("--enroll-map", tmp_path / "map", "--enroll-average", "score")
+    call = (tmp_path / "trials", scp, scp, tmp_path / "scores")
+    step("score_cosine.py", *enroll, *call)
+    scores = [float(line.split()[2]) for line in (tmp_path / "scores").read_text().splitlines()]
+    assert scores[0] == pytest.approx(np.mean([emb[f"eval00-{n}"] @ emb["eval00-3"] for n in range(3)]), abs=1e-6)
+    assert "enroll average was score, is embedding" in step("score_cosine.py", *enroll[:2], *call, code=1)
+    assert "its input enroll map has changed" in step("score_cosine.py", *call, code=1)
+
+    normed = (tmp_path / "scores", scp, cohort, tmp_path / "normed")
+    step("score_asnorm.py", *enroll, "--norm", "z", *normed)
+    against = np.mean([emb[f"eval00-{n}"] for n in range(3)], axis=0) @ np.stack(
+        [vector / np.linalg.norm(vector) for vector in kaldiio.load_scp(str(cohort)).values()]).T
+    first = float((tmp_path / "normed").read_text().split()[2])
+    assert first == pytest.approx((scores[0] - against.mean()) / against.std(), rel=1e-4)
+    assert step("score_asnorm.py", *enroll, "--norm", "z", "--top-n", 20, *normed).endswith("normed is current\n")
+    other = ("--norm", "as2", *normed)
+    assert "norm was z, is as2; top-n was None, is 300" in step("score_asnorm.py", *enroll, *other, code=1)
+
+
 def test_the_table_is_kept_and_shown_again(evaluation, tmp_path, step):
     trials, scores, output = tmp_path / "trials", tmp_path / "scores", tmp_path / "metrics"
     trials.write_text("a1 a2 target\na1 b1 nontarget\n")
@@ -106,6 +130,11 @@ def test_the_table_is_kept_and_shown_again(evaluation, tmp_path, step):
     (["score_cosine.py", "TRIALS", "COHORT", "EVAL", "OUT"], "23 of the 23 names wanted are not there (eval00-0, "),
     (["score_cosine.py", "--subtract-mean", "none.vec", "TRIALS", "EVAL", "EVAL", "OUT"], "none.vec: no such file"),
     (["score_asnorm.py", "--top-n", "1", "TRIALS", "EVAL", "COHORT", "OUT"], "1 is not in the range x>=2"),
+    (["score_asnorm.py", "--norm", "b", "TRIALS", "EVAL", "COHORT", "OUT"], "not one of 'as1', 'as2', 's', 'z', 't'"),
+    (["score_asnorm.py", "--device", "abacus", "TRIALS", "EVAL", "COHORT", "OUT"], "--device abacus: not on this"),
+    (["score_cosine.py", "--enroll-map", "TRIALS", "--enroll-average", "x", "TRIALS", "EVAL", "EVAL", "OUT"],
+     "'x' is not one of 'embedding', 'score'"),
+    (["score_cosine.py", "--enroll-map", "none", "TRIALS", "EVAL", "EVAL", "OUT"], "error: none: no such file"),
     (["score_asnorm.py", "TRIALS", "EVAL", "COHORT", "OUT"], 'trials:1: "target" is no number'),
     (["compute_metrics.py", "TRIALS"], "Missing argument 'SCORES...'"),
     (["compute_metrics.py", "--p-target", "1", "TRIALS", "TRIALS"], "1.0 is not in the range 0<x<1"),

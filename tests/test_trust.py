@@ -23,7 +23,7 @@ from pyspk.jobs import parse_call, run_jobs
 from pyspk.model import build_net, load_model, load_to_start, save_model
 from pyspk.published import read_wespeaker
 from pyspk.tables import records
-from pyspk.tables.archive import ArchiveWriter, read_scp, read_vector
+from pyspk.tables.archive import ArchiveWriter, read_scp, refuse_commands_in
 from pyspk.tables.atomic import atomic_write, open_private, temporary_path
 from pyspk.tables.records import begin
 from pyspk.training.average import mean_weights
@@ -241,6 +241,7 @@ def test_no_pipes_refuses_commands_among_embeddings(step, tmp_path, marker):
     good = (tmp_path / "good.scp").read_text().splitlines()
     (tmp_path / "bad.scp").write_text(f"{good[0]}\nb {marker[1](tmp_path / 'e.ark')}\n")
     (tmp_path / "trials").write_text("a b target\na a nontarget\n")
+    (tmp_path / "utt2spk").write_text("a s\nb s\n")
     out = tmp_path / "out"
     for enroll, test in (("good", "bad"), ("bad", "good"), ("bad", "bad")):
         said = step("score_cosine.py", "--no-pipes", tmp_path / "trials", tmp_path / f"{enroll}.scp",
@@ -251,9 +252,17 @@ def test_no_pipes_refuses_commands_among_embeddings(step, tmp_path, marker):
         said = step("score_asnorm.py", "--no-pipes", out, *(tmp_path / f"{scp}.scp" for scp in scps),
                     tmp_path / "asnorm", code=1)
         assert f'bad.scp:2: "b"{REFUSED}' in said
+        said = step("score_asnorm.py", "--no-pipes", "--test-scp", tmp_path / "bad.scp", out, *[tmp_path / "good.scp"] * 2,
+                    tmp_path / "asnorm", code=1)
+        assert f'bad.scp:2: "b"{REFUSED}' in said
+    for argv in ((["train_plda.py"], tmp_path / "utt2spk", tmp_path / "bad.scp"),
+                 (["compute_quality.py", "norm"], tmp_path / "bad.scp"),
+                 (["compute_quality.py", "cohort"], tmp_path / "good.scp", tmp_path / "bad.scp")):
+        said = step(*argv[0], "--no-pipes", *argv[1:], tmp_path / "made", code=1)
+        assert f'bad.scp:2: "b"{REFUSED}' in said
     assert not marker[0].exists()
     with pytest.raises(UserError, match="a command, and --no-pipes runs none"):
-        read_vector(marker[1]("x"), no_pipes=True)
+        refuse_commands_in(vector=marker[1]("x"))
 
 
 def test_no_pipes_refuses_commands_of_specifiers(step, tmp_path, marker):
@@ -274,7 +283,8 @@ def test_no_pipes_refuses_commands_of_specifiers(step, tmp_path, marker):
 def test_a_bar_in_a_name_of_a_file_is_no_command(tmp_path):
     with ArchiveWriter(tmp_path / "a|b.ark", tmp_path / "a.scp") as writer:
         writer.write("u", np.ones(2, np.float32))
-    assert read_scp(tmp_path / "a.scp", no_pipes=True) == {"u": f"{tmp_path}/a|b.ark:2"}
+    refuse_commands_in(tmp_path / "a.scp")
+    assert read_scp(tmp_path / "a.scp") == {"u": f"{tmp_path}/a|b.ark:2"}
 
 
 # ---- names

@@ -14,8 +14,9 @@ import numpy as np
 from pyspk.datadir import DataDir
 from pyspk.datadir.layout import FRAME_SHIFT, is_positive
 from pyspk.errors import UserError, first_few
-from pyspk.scoring.asnorm import cohort_statistics
-from pyspk.scoring.cosine import check_dim, read_embeddings
+from pyspk.scoring.cohort import cohort_statistics
+from pyspk.scoring.cosine import read_embeddings
+from pyspk.scoring.vectors import check_dim
 from pyspk.tables.archive import ArchiveReader, read_scp, read_vector
 from pyspk.tables.text import read_text, write_table
 

@@ -22,7 +22,7 @@ from pyspk.losses import LOSSES
 from pyspk.model import build_net
 from pyspk.needs.amounts import spread
 from pyspk.needs.machine import pace
-from pyspk.scoring.asnorm import cohort_statistics
+from pyspk.scoring.cohort import cohort_statistics
 from pyspk.scoring.cosine import score_file
 from pyspk.tables.archive import ArchiveWriter
 from pyspk.tables.text import write_lines

@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from pyspk.errors import UserError, first_few
+from pyspk.scoring.blocks import in_order
+from pyspk.scoring.columns import encode_lines, flags, read_columns
 from pyspk.tables.atomic import atomic_write
 
 log = logging.getLogger(__name__)
 
 _BLOCK_LINES = 1 << 16                   # written at a time
+_LONGEST_LINE = 1 << 16                  # bytes of a first line that is looked at
 _KALDI, _VOXCELEB = {"target": True, "nontarget": False}, {"1": True, "0": False}
 _TRIAL_FORM = 'a trial is "ENROLL TEST target", "ENROLL TEST nontarget" or, as in VoxCeleb\'s lists, "1 ENROLL TEST"'
 _SCORE_FORM = 'a score is "ENROLL TEST SCORE"'
@@ -47,6 +51,26 @@ def read_trials(path: str | Path) -> Trials:
 
     Raises UserError naming file and line for a line that is not a trial, and for a list without any.
     """
+    return _read_trials_fast(path) or _read_trials_line_by_line(path)
+
+
+def _read_trials_fast(path: str | Path) -> Trials | None:
+    """The trials of a file without any fault; None for other files."""
+    if not Path(path).is_file():
+        return None
+    with Path(path).open("rb") as file:
+        words = file.readline(_LONGEST_LINE).decode(errors="replace").split()
+    if len(words) != 3:
+        return None
+    labels, order = _KALDI, ("enroll", "test", "beside")
+    if words[0] in _VOXCELEB and words[2] not in _KALDI:
+        labels, order = _VOXCELEB, ("beside", "enroll", "test")
+    found = read_columns(path, order, is_number=False)
+    is_target = found and flags(found.beside, labels)
+    return None if is_target is None else Trials(found.names, found.enroll, found.test, is_target)
+
+
+def _read_trials_line_by_line(path: str | Path) -> Trials:
     places: dict[str, int] = {}
     enroll, test, is_target = array("i"), array("i"), bytearray()
     labels = _KALDI
@@ -69,6 +93,23 @@ def read_scores(path: str | Path) -> Scores:
     Raises UserError naming file and line for a line that is not a score and for a last line without its newline (a
     score cut short is still a number); for scores that are NaN or infinite; for a file without any.
     """
+    if found := read_columns(path, ("enroll", "test", "beside"), is_number=True):
+        scores = Scores(found.names, found.enroll, found.test, found.beside.to_numpy())
+    else:
+        scores = _read_scores_line_by_line(path)
+    n = len(scores.score)
+    if (bad := np.flatnonzero(~np.isfinite(scores.score))).size:
+        raise UserError(f"{path}: {len(bad)} of {n} scores are NaN or infinite ({_first_pairs(scores, bad)}); "
+                        "mend what made them")
+    with Path(path).open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read() != b"\n":
+            raise UserError(f"{path}:{n}: the last line has no newline, so the file may be cut short; make it again, "
+                            "or add the newline")
+    return scores
+
+
+def _read_scores_line_by_line(path: str | Path) -> Scores:
     places: dict[str, int] = {}
     enroll, test, score = array("i"), array("i"), array("d")
     for number, (first, second, value) in _rows(path, _SCORE_FORM):
@@ -78,27 +119,19 @@ def read_scores(path: str | Path) -> Scores:
             raise UserError(f'{path}:{number}: "{value}" is no number; {_SCORE_FORM}') from None
         enroll.append(places.setdefault(first, len(places)))
         test.append(places.setdefault(second, len(places)))
-    scores = Scores(list(places), np.frombuffer(enroll, np.int32), np.frombuffer(test, np.int32),
-                    np.frombuffer(score, np.float64))
-    if (bad := np.flatnonzero(~np.isfinite(scores.score))).size:
-        raise UserError(f"{path}: {len(bad)} of {len(score)} scores are NaN or infinite "
-                        f"({_first_pairs(scores, bad)}); mend what made them")
-    with Path(path).open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        if file.read() != b"\n":
-            raise UserError(f"{path}:{len(score)}: the last line has no newline, so the file may be cut short; "
-                            "make it again, or add the newline")
-    return scores
+    return Scores(list(places), np.frombuffer(enroll, np.int32), np.frombuffer(test, np.int32),
+                  np.frombuffer(score, np.float64))
 
 
 def write_scores(path: str | Path, scores: Scores) -> None:
     """Write `ENROLL TEST SCORE` lines with seven digits, atomically."""
-    with atomic_write(path) as file:
-        for start in range(0, len(scores.score), _BLOCK_LINES):
-            block = slice(start, start + _BLOCK_LINES)
-            columns = (scores.enroll[block].tolist(), scores.test[block].tolist(), scores.score[block].tolist())
-            file.writelines(f"{scores.names[enroll]} {scores.names[test]} {score:.7g}\n"
-                            for enroll, test, score in zip(*columns, strict=True))
+    names = pa.array(scores.names, pa.string())
+
+    def encode(block: slice) -> memoryview:
+        return encode_lines(names, scores.enroll[block], scores.test[block], scores.score[block])
+
+    with atomic_write(path, "wb") as file:
+        file.writelines(in_order(encode, len(scores.score), _BLOCK_LINES))
 
 
 def match(trials: Trials, scores: Scores, trials_path: str | Path, scores_path: str | Path) -> np.ndarray:
@@ -113,6 +146,8 @@ def match(trials: Trials, scores: Scores, trials_path: str | Path, scores_path: 
     enroll, test = renumber[scores.enroll], renumber[scores.test]
     wanted = trials.enroll.astype(np.int64) * len(place) + trials.test
     given = np.where((enroll < 0) | (test < 0), -1, enroll * len(place) + test)
+    if np.array_equal(wanted, given) and not _has_repeats(wanted):      # as score files mostly are
+        return scores.score
     by_trial, by_score = np.argsort(wanted, kind="stable"), np.argsort(given, kind="stable")
     pairs = wanted[by_trial]
     if not np.array_equal(pairs, given[by_score]):
@@ -167,6 +202,11 @@ def _rows(path: str | Path, form: str) -> Iterator[tuple[int, list[str]]]:
         raise UserError(f"{path}: not UTF-8 text; is it a binary file?") from None
     if not number:
         raise UserError(f"{path}: empty; {form}")
+
+
+def _has_repeats(pairs: np.ndarray) -> bool:
+    ascending = np.sort(pairs)
+    return bool((ascending[1:] == ascending[:-1]).any())
 
 
 def _misfit(trials: Trials, scores: Scores, wanted: np.ndarray, given: np.ndarray) -> str:

@@ -32,15 +32,9 @@ class Location(NamedTuple):
     cols: slice
 
 
-def read_scp(path: str | Path, no_pipes: bool = False) -> dict[str, str]:
-    """The lines of an scp as key -> rxfilename, in file order.
-
-    Raises UserError as read_table does and, with no_pipes, as refuse_commands does.
-    """
-    table = read_table(path)
-    if no_pipes:
-        refuse_commands(path, table)
-    return table
+def read_scp(path: str | Path) -> dict[str, str]:
+    """The lines of an scp as key -> rxfilename, in file order. Raises UserError as read_table does."""
+    return read_table(path)
 
 
 def refuse_commands(path: str | Path, table: Mapping[str, str]) -> None:
@@ -49,6 +43,14 @@ def refuse_commands(path: str | Path, table: Mapping[str, str]) -> None:
         if runs_command(rxfilename):
             raise UserError(f'{path}:{number}: "{key}" is a command, "{rxfilename:.200}", and --no-pipes runs none; '
                             "name a file there that holds what it writes, or leave --no-pipes out if you trust it")
+
+
+def refuse_commands_in(*scps: str | Path, vector: str | Path | None = None) -> None:
+    """Raise UserError for the first command in these scp files, and for a rxfilename `vector` that is one."""
+    for scp in scps:
+        refuse_commands(scp, read_scp(scp))
+    if vector is not None and runs_command(str(vector)):
+        raise UserError(f'"{vector}": a command, and --no-pipes runs none; name the file that it writes')
 
 
 def runs_command(rxfilename: str) -> bool:
@@ -242,10 +244,8 @@ class ArchiveWriter:
         self._file.write(content)
 
 
-def read_vector(rxfilename: str | Path, no_pipes: bool = False) -> np.ndarray:
-    """One vector, (dim,) float32: `path`, `path:offset` or a text vector. With no_pipes a command is a UserError."""
-    if no_pipes and runs_command(str(rxfilename)):
-        raise UserError(f'"{rxfilename}": a command, and --no-pipes runs none; name the file that it writes')
+def read_vector(rxfilename: str | Path) -> np.ndarray:
+    """One vector, (dim,) float32: `path`, `path:offset` or a text vector."""
     return ArchiveReader().vector(str(rxfilename))
 
 

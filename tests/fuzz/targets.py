@@ -27,7 +27,9 @@ from pyspk.datadir.validate import check
 from pyspk.errors import UserError
 from pyspk.features import EnergyVad, Fbank, Mfcc, configured
 from pyspk.model import load_model, load_torch
+from pyspk.scoring.plda import Plda, read_plda, write_plda
 from pyspk.scoring.trials import match, read_scores, read_trials
+from pyspk.scoring.vectors import read_enroll_map
 from pyspk.tables.archive import ArchiveReader, locate, read_scp
 from pyspk.tables.matrix import encode
 from pyspk.tables.records import begin
@@ -118,6 +120,12 @@ def _sound(kind: str, subtype: str, channels: int = 1) -> bytes:
     return file.getvalue()
 
 
+def _plda(text: bool) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        write_plda(Path(folder) / "plda", Plda(np.ones(2), np.eye(2), np.array([3.0, 0.5])), text)
+        return (Path(folder) / "plda").read_bytes()
+
+
 def _saved(value: object) -> bytes:
     file = io.BytesIO()
     torch.save(value, file)
@@ -165,6 +173,8 @@ TARGETS = {
         b'{"format": "pyspk calibration 1", "systems": {"cosine": 20.5}, "qualities": {}, "offset": -3,'
         b' "p_target": 0.05, "trained_on": {"trials": "t"}}\n',)),
     "quality": Target(_quality, (b"a-1 0.5\na-2 -1e-3\nb-1 7\n",)),
+    "enroll map": Target(read_enroll_map, (b"a a-1 a-2\nb b-1\n",)),
+    "plda": Target(read_plda, (_plda(text=False), _plda(text=True))),
     "audio": Target(_audio, (_sound("WAV", "PCM_16"), _sound("WAV", "PCM_16", 2), _sound("WAV", "ULAW"),
                              _sound("WAVEX", "FLOAT"), _sound("FLAC", "PCM_16"), _sound("NIST", "PCM_16"),
                              _sound("OGG", "VORBIS"), _sound("MP3", "MPEG_LAYER_III"))),
