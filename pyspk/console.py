@@ -25,16 +25,18 @@ _WHAT_TO_DO = {errno.ENOSPC: "make room; the same command goes on from here",
                errno.ELOOP: "a symbolic link, through which nothing is written here; remove it"}
 
 
-def run(command: click.Command) -> None:
-    """Run a step's command line and leave the process: 0 done, 1 a user's mistake, 130 interrupted, 99 start again.
+def run(command: click.Command, name: str | None = None) -> None:
+    """Run a command line and leave the process: 0 done, 1 a user's mistake, 130 interrupted, 99 start again.
 
-    The command line is logged first. UserError, click's usage errors and missing files end as one line on stderr.
+    UserError, click's usage errors and missing files end as one line on stderr. A step's command line is logged first;
+    that of a command with a `name` of its own, which a person has just typed, is not. What `command` returns, if it is
+    a number, is the exit code.
     """
     end_with_recipe()
-    name = Path(sys.argv[0]).name
+    is_step, name = name is None, name or Path(sys.argv[0]).name
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR      # of several one speaks
     logging.basicConfig(format=f"{name}: %(message)s", level=level, stream=sys.stderr)
-    if not {"--help", "-h"} & set(sys.argv[1:]):
+    if is_step and not {"--help", "-h"} & set(sys.argv[1:]):
         log.info("%s", shlex.join([name, *sys.argv[1:]]))
     try:
         code = command.main(standalone_mode=False, prog_name=name)

@@ -7,7 +7,7 @@ from pathlib import Path
 import bootstrap
 import click
 
-from pyspk.console import run
+from pyspk.console import no_pipes_option, run
 from pyspk.errors import UserError
 from pyspk.tables.records import State, begin
 
@@ -27,8 +27,9 @@ log = logging.getLogger("pyspk")
 @click.option("--audio-mb", type=click.FloatRange(0), default=6.0, show_default=True,
               help="at most so many megabytes of recordings; 0 for none")
 @click.option("--overwrite", is_flag=True, help="make anew what was made from other inputs or settings")
+@no_pipes_option
 @click.argument("exps", nargs=-1, required=True, type=Path, metavar="EXP... [OUT.html]")
-def main(trials, data, tables, kind, p_targets, audio_mb, overwrite, exps):
+def main(trials, data, tables, kind, p_targets, audio_mb, overwrite, no_pipes, exps):
     """Write all that is known about EXP, WORK/exp/NAME, to one page, EXP/report.html or OUT.html.
 
     Of several EXP, scored on the same trials, it is a comparison, and OUT.html must be given. The page opens anywhere:
@@ -50,7 +51,7 @@ def main(trials, data, tables, kind, p_targets, audio_mb, overwrite, exps):
         return log.info("%s is current", out)
 
     from pyspk.report.make import make_report
-    n_clips = make_report(experiments, trial_data, out, kind, p_targets, audio_mb)
+    n_clips = make_report(experiments, trial_data, out, kind, p_targets, audio_mb, no_pipes)
     return log.info("wrote the page about %d experiments, with %d recordings to play, to %s", len(experiments), n_clips,
                     out)
 

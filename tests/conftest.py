@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from pyspk.audio import utterance_reader
+from pyspk.calibration import Calibration
 from pyspk.datadir import DataDir
 from pyspk.features import Fbank
+from pyspk.model import build_net, save_model
 from pyspk.tables.archive import ArchiveWriter
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,6 +130,48 @@ def make_data(tmp_path, recordings):
         return data
 
     return make
+
+
+def run_step(*command: object) -> None:
+    """Run a step, or another command, that must succeed."""
+    done = subprocess.run([*map(str, command)], env=environment(), text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def scored(tmp_path_factory, recordings) -> Path:
+    """DIR/{data/mine,exp/tiny,trials,trials.cosine}: an untrained network, and all that the steps make with it."""
+    folder = tmp_path_factory.mktemp("scored")
+    write_data_dir(folder / "data" / "mine", recordings, [f"s{number}" for number in range(4)])
+    write_files(folder / "conf", {
+        "fbank.conf": "--sample-frequency=16000\n--num-mel-bins=24\n--snip-edges=false\n",
+        "vad.conf": "--vad-energy-threshold=-0.5\n--vad-energy-mean-scale=1\n--vad-frames-context=2\n"
+                    "--vad-proportion-threshold=0.3\n"})
+    mine, exp, fbank = folder / "data" / "mine", folder / "exp" / "tiny", folder / "conf" / "fbank.conf"
+    torch.manual_seed(0)
+    settings = {"net": "resnet", "depth": 18, "feat_dim": 24, "emb_dim": 16, "channels": 4}
+    save_model(exp / "final.pt", settings, build_net(settings))
+    run_step("make_fbank.py", "--nj", 1, "--config", fbank, mine)
+    run_step("compute_vad.py", "--nj", 1, "--vad-config", folder / "conf" / "vad.conf", "--fbank-config", fbank, mine)
+    run_step("extract_xvectors.py", "--nj", 1, "--device", "cpu", exp, mine, exp / "xvectors_mine")
+    utts = [line.split()[0] for line in (mine / "utt2spk").read_text().splitlines()]
+    (folder / "trials").write_text("".join(
+        f"{one} {other} {'target' if one[:2] == other[:2] else 'nontarget'}\n" for one in utts[:8] for other in utts[8:]
+    ))
+    xvectors = exp / "xvectors_mine"
+    run_step("score_cosine.py", "--subtract-mean", xvectors / "mean.vec", folder / "trials", xvectors / "xvector.scp",
+             xvectors / "xvector.scp", folder / "trials.cosine")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(scored, tmp_path_factory) -> Path:
+    """A model folder with a mean and a calibration, far from where it was made."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    Calibration({"cosine": 8.0}, offset=-3.0).save(folder / "made" / "calibration.json")
+    run_step("export_model.py", "--subtract-mean", scored / "exp/tiny/xvectors_mine/mean.vec", "--calibration",
+                      folder / "made" / "calibration.json", scored / "exp/tiny", scored / "data/mine", folder / "made")
+    return Path(shutil.copytree(folder / "made", folder / "moved"))
 
 
 def write_files(folder: Path, files: dict[str, str | bytes]) -> Path:

@@ -248,12 +248,9 @@ def test_no_pipes_refuses_commands_among_embeddings(step, tmp_path, marker):
                     tmp_path / f"{test}.scp", out, code=1)
         assert f'bad.scp:2: "b"{REFUSED}' in said
     step("score_cosine.py", "--no-pipes", tmp_path / "trials", tmp_path / "good.scp", tmp_path / "good.scp", out)
-    for scps in (("bad", "good"), ("good", "bad")):
-        said = step("score_asnorm.py", "--no-pipes", out, *(tmp_path / f"{scp}.scp" for scp in scps),
-                    tmp_path / "asnorm", code=1)
-        assert f'bad.scp:2: "b"{REFUSED}' in said
-        said = step("score_asnorm.py", "--no-pipes", "--test-scp", tmp_path / "bad.scp", out, *[tmp_path / "good.scp"] * 2,
-                    tmp_path / "asnorm", code=1)
+    for scps in (("bad", "good", "good"), ("good", "bad", "good"), ("good", "good", "bad")):
+        cohort, enroll, test = (tmp_path / f"{scp}.scp" for scp in scps)
+        said = step("score_asnorm.py", "--no-pipes", "--test-scp", test, out, enroll, cohort, tmp_path / "n", code=1)
         assert f'bad.scp:2: "b"{REFUSED}' in said
     for argv in ((["train_plda.py"], tmp_path / "utt2spk", tmp_path / "bad.scp"),
                  (["compute_quality.py", "norm"], tmp_path / "bad.scp"),
@@ -422,7 +419,9 @@ def test_the_recipe_hands_no_pipes_on(tmp_path, piped, marker, recordings):
 def test_every_step_of_the_recipe_that_knows_them_gets_force_and_no_pipes():
     script = (ROOT / "egs" / "voxceleb" / "run.sh").read_text().replace("\\\n", " ")
     calls = {name: line for line in script.splitlines() for name in re.findall(r"^\s*(\w+\.py) ", line)}
-    knowing = {path.name for path in (ROOT / "steps").glob("*.py") if "job_array_options" in path.read_text()
-               or "force_option" in path.read_text()}
-    assert {name for name, line in calls.items() if '"${guard[@]}"' in line} == knowing & calls.keys()
-    assert len(knowing & calls.keys()) == 7
+    known = {name: (ROOT / "steps" / name).read_text() for name in calls}
+    forced = {name for name, text in known.items() if "job_array_options" in text or "force_option" in text}
+    trusting = {name for name, text in known.items() if "no_pipes_option" in text} - forced
+    assert {name for name, line in calls.items() if '"${guard[@]}"' in line} == forced
+    assert {name for name, line in calls.items() if '"${trust[@]}"' in line} == trusting
+    assert len(forced) == 7 and trusting == {"make_report.py", "export_model.py"}

@@ -6,6 +6,7 @@
 """
 
 from pyspk.audio.recording import Recording, load
-from pyspk.audio.utterance import read_utterance, resample, to_mono, utterance_reader
+from pyspk.audio.utterance import as_wanted, read_utterance, refuse_silent, resample, to_mono, utterance_reader
 
-__all__ = ["Recording", "load", "read_utterance", "resample", "to_mono", "utterance_reader"]
+__all__ = ["Recording", "as_wanted", "load", "read_utterance", "refuse_silent", "resample", "to_mono",
+           "utterance_reader"]

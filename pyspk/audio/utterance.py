@@ -44,7 +44,7 @@ def read_utterance(rxfilename: str, rate_hz: int, resample: bool = False, channe
     samples that are not finite and, unless `resample`, for another sampling rate.
     """
     samples, from_hz = load(rxfilename, start_s, end_s)
-    return _as_wanted(rxfilename, samples, from_hz, rate_hz, resample, channel)
+    return as_wanted(rxfilename, samples, from_hz, rate_hz, resample, channel)
 
 
 def utterance_reader(data: DataDir, rate_hz: int, resample: bool = False,
@@ -65,14 +65,14 @@ def utterance_reader(data: DataDir, rate_hz: int, resample: bool = False,
         else:
             recording = opened(rxfilename)
             part = recording.part(start_s, end_s)
-            samples = _as_wanted(rxfilename, part, recording.rate_hz, rate_hz, resample, channel)
-        _refuse_silent(rxfilename, samples)
+            samples = as_wanted(rxfilename, part, recording.rate_hz, rate_hz, resample, channel)
+        refuse_silent(rxfilename, samples)
         return samples
 
     return read
 
 
-def _as_wanted(rxfilename: str, samples: np.ndarray, from_hz: int, rate_hz: int, convert: bool,
+def as_wanted(rxfilename: str, samples: np.ndarray, from_hz: int, rate_hz: int, convert: bool,
                channel: str | int | None) -> np.ndarray:
     """`samples` as one channel at `rate_hz`. Raises UserErrors that name rxfilename and the option that settles it."""
     try:
@@ -91,7 +91,7 @@ def _refuse_not_finite(samples: np.ndarray) -> None:
         raise UserError(f"sample {first} is {samples[first]}, which no sound is; make it again, or leave it out")
 
 
-def _refuse_silent(rxfilename: str, samples: np.ndarray) -> None:
+def refuse_silent(rxfilename: str, samples: np.ndarray) -> None:
     """Raises UserError for samples (S,) that hold no sound: their frames would all be equal."""
     low, high = samples.min(), samples.max()
     if low == high and len(samples) > 1:

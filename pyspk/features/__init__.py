@@ -6,6 +6,7 @@
     vad.py          log energies to voice activity decisions
     transforms.py   deltas, sliding-window and per-utterance CMVN
     normalised.py   the features of a data directory, normalised
+    voiced.py       what a network reads of any samples, by the settings that its model folder keeps
     make.py         what steps/make_fbank.py and steps/make_mfcc.py do alike
 """
 
@@ -13,5 +14,7 @@ from pyspk.features.conf import configured, read_conf
 from pyspk.features.spectral import Fbank, Mfcc
 from pyspk.features.transforms import add_deltas, sliding_cmvn, utterance_cmvn
 from pyspk.features.vad import EnergyVad
+from pyspk.features.voiced import FeatureSettings, VoicedFeatures
 
-__all__ = ["EnergyVad", "Fbank", "Mfcc", "add_deltas", "configured", "read_conf", "sliding_cmvn", "utterance_cmvn"]
+__all__ = ["EnergyVad", "Fbank", "FeatureSettings", "Mfcc", "VoicedFeatures", "add_deltas", "configured", "read_conf",
+           "sliding_cmvn", "utterance_cmvn"]

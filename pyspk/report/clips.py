@@ -32,14 +32,14 @@ class Clip:
     total_s: float
 
 
-def make_clips(data: Path, names: Iterable[str], limit_mb: float) -> dict[str, Clip]:
+def make_clips(data: Path, names: Iterable[str], limit_mb: float, no_pipes: bool = False) -> dict[str, Clip]:
     """Name -> its clip, in the order given, until the clips together would take more than limit_mb (10^6 bytes).
 
     names: utterances of `data`, in VoxCeleb's form or Kaldi's; others (a speaker who was enrolled) have no clip.
     Raises UserError for a recording that cannot be read, naming it and the way to go on without.
     """
     try:
-        return _cut_until_full(DataDir(data), dict.fromkeys(names), limit_mb)
+        return _cut_until_full(DataDir(data, no_pipes), dict.fromkeys(names), limit_mb)
     except UserError as fault:
         raise UserError(f"{fault}; --audio-mb 0 makes the page without recordings") from None
 

@@ -28,11 +28,12 @@ _WORST = 8               # trials of each sort on the page, shared among the exp
 
 
 def make_report(experiments: Sequence[Experiment], trial_data: TrialData, out: Path, kind: str | None = None,
-                p_targets: Sequence[float] = (0.01, 0.05), audio_mb: float = 6.0) -> int:
+                p_targets: Sequence[float] = (0.01, 0.05), audio_mb: float = 6.0, no_pipes: bool = False) -> int:
     """Write the page about `experiments` to `out`; returns how many recordings can be played on it.
 
     kind: the scores to look at closely, else each experiment's last; audio_mb: at most so many 10^6 bytes of sound.
-    Raises UserError for whatever cannot be read, and when scores and trials do not fit.
+    no_pipes: a command in wav.scp is an error. Raises UserError for whatever cannot be read, and when scores and trials
+    do not fit.
     """
     trials = read_trials(trial_data.trials)
     speakers = speakers_of(trials, trial_data.utt2spk)
@@ -50,7 +51,7 @@ def make_report(experiments: Sequence[Experiment], trial_data: TrialData, out: P
                                for find in (false_alarms, misses)),
                     {title: measure_groups(score, trials.is_target, speakers, *found)
                      for title, found in groups.items()})
-    clips = _clips(close.values(), trial_data.data, audio_mb)
+    clips = _clips(close.values(), trial_data.data, audio_mb, no_pipes)
     files = [path for one in experiments for path in one.scores.values()]
     content = Content(
         findings, close, clips, _speaker_names(trials, trial_data.utt2spk),
@@ -83,13 +84,13 @@ def _groups(trials: Trials, trial_data: TrialData) -> tuple[dict[str, tuple[list
     return groups, left_out
 
 
-def _clips(close: Iterable[Close], data: Path | None, limit_mb: float) -> dict[str, Clip]:
+def _clips(close: Iterable[Close], data: Path | None, limit_mb: float, no_pipes: bool) -> dict[str, Clip]:
     """Name in the trials -> what can be played of it; the worst of each sort come first where room is short."""
     lists = [found.worst for one in close for found in (one.false_alarms, one.misses)]
     names = [name for rank in zip_longest(*lists) for one in rank if one for name in (one.enroll, one.test)]
     if data is None or not (data / WAV).exists() or limit_mb == 0:
         return {}
-    return make_clips(data, names, limit_mb)
+    return make_clips(data, names, limit_mb, no_pipes)
 
 
 def _speaker_names(trials: Trials, utt2spk: Path | None) -> dict[str, str]:

@@ -111,6 +111,12 @@ def fingerprint(path: str | Path) -> str:
     return digest
 
 
+def settings_of(output: str | Path) -> dict | None:
+    """The settings that `output` was made with, as the step that made it gave them; None where no record says so."""
+    record = _read(_record_of(Path(output)))
+    return record and record["settings"]
+
+
 def _record_of(path: Path) -> Path:
     return path.parent / ".made" / f"{path.name}.json"
 
