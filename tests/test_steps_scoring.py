@@ -143,7 +143,8 @@ def test_a_mistake_is_one_line(evaluation, tmp_path, step, call, said):
     places = {"TRIALS": evaluation / "trials", "EVAL": evaluation / "eval.scp", "COHORT": evaluation / "cohort.scp",
               "OUT": tmp_path / "out"}
     lines = step(*(places.get(word, word) for word in call), code=1).splitlines()
-    assert len(lines) == 2 and said in lines[1]
+    assert said in lines[-1] and ["error: " in line for line in lines].count(True) == 1
+    assert all(": scores of about " in line for line in lines[1:-1])      # what it will take, where that can be told
     assert not (tmp_path / "out").exists()
 
 

@@ -22,6 +22,7 @@ from pyspk.errors import UserError
 from pyspk.jobs import parse_call, run_jobs
 from pyspk.model import build_net, load_model, load_to_start, save_model
 from pyspk.published import read_wespeaker
+from pyspk.report.clips import make_clips
 from pyspk.tables import records
 from pyspk.tables.archive import ArchiveWriter, read_scp, refuse_commands_in
 from pyspk.tables.atomic import atomic_write, open_private, temporary_path
@@ -260,6 +261,19 @@ def test_no_pipes_refuses_commands_among_embeddings(step, tmp_path, marker):
     assert not marker[0].exists()
     with pytest.raises(UserError, match="a command, and --no-pipes runs none"):
         refuse_commands_in(vector=marker[1]("x"))
+
+
+def test_no_pipes_holds_for_quality_measures_and_reports(step, tmp_path, piped, marker):
+    (tmp_path / "bad.scp").write_text(f"a {marker[1]('x')}\n")
+    for words in (["norm", tmp_path / "bad.scp"], ["cohort", tmp_path / "bad.scp", tmp_path / "bad.scp"]):
+        said = step("compute_quality.py", words[0], "--no-pipes", *words[1:], tmp_path / "out", code=1)
+        assert f'bad.scp:1: "a"{REFUSED}' in said
+    (piped / "vad.scp").write_text(f"s0-u0 {marker[1]('x')}\n")
+    assert f'vad.scp:1: "s0-u0"{REFUSED}' in step("compute_quality.py", "duration", "--no-pipes", piped,
+                                                  tmp_path / "out", code=1)
+    with pytest.raises(UserError, match=rf'wav\.scp:3: "s0-u2"{REFUSED}'):
+        make_clips(piped, ["s0-u0"], 1, no_pipes=True)
+    assert not marker[0].exists()
 
 
 def test_no_pipes_refuses_commands_of_specifiers(step, tmp_path, marker):
