@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pyspk import jobs
 from pyspk.errors import UserError
-from pyspk.jobs import last_lines, parse_call, run_array, signal_name
+from pyspk.jobs import array, run_array
+from pyspk.jobs.call import Call, parse_call
+from pyspk.jobs.guard import Guard
+from pyspk.jobs.logs import last_lines, signal_name
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN_PY = ROOT / "steps" / "cluster" / "run.py"
@@ -31,7 +33,7 @@ def output_of(log: Path) -> list[str]:
 
 # ---- the call form
 
-def parse(words: str) -> jobs.Call:
+def parse(words: str) -> Call:
     return parse_call(words.split())
 
 
@@ -214,9 +216,9 @@ def test_no_job_outlives_the_runner(tmp_path, number):
 
 
 def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs._Guard, "GRACE_S", 1)
+    monkeypatch.setattr(Guard, "GRACE_S", 1)
     seconds = f"61.{os.getpid()}"
-    with jobs._Guard() as guard:
+    with Guard() as guard:
         guard.start(["bash", "-c", f"trap '' TERM; sleep {seconds}; true"])
         assert wait_until(lambda: asleep(seconds) == 1)
     assert wait_until(lambda: asleep(seconds) == 0)
@@ -289,7 +291,7 @@ def test_run_array_names_the_logs_that_failed(tmp_path, capfd):
 
 def test_logs_of_an_earlier_run_prove_nothing(tmp_path, other_runner, monkeypatch):
     """A runner that does nothing and says that all is well, as slurm.pl does without a path.sh."""
-    monkeypatch.setattr(jobs, "SETTLE_S", 0.1)
+    monkeypatch.setattr(array, "SETTLE_S", 0.1)
     (tmp_path / "x.1.log").write_text("# Ended (code 0) at noon\n")
     with pytest.raises(UserError) as mistake:
         run_array([other_runner("exit 0")], 1, tmp_path / "x.JOB.log", ["echo"])
