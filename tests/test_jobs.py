@@ -39,7 +39,8 @@ def parse(words: str) -> Call:
 
 def test_options_before_and_after_the_range():
     call = parse("--mem 4G --num-threads 2 J=2:5 --max-jobs-run 3 -pe smp 2 -V --gpu=0 log/x.J.log echo J")
-    assert call.options == {"mem": "4G", "num_threads": "2", "max_jobs_run": "3", "pe": "smp 2", "V": "", "gpu": "0"}
+    assert call.options == {"mem": "4G", "num_threads": "2", "max_jobs_run": "3", "gpu": "0"}
+    assert call.native == ("-pe", "smp", "2", "-V")
     assert (call.job_name, list(call.jobs), call.threads, call.max_jobs_run) == ("J", [2, 3, 4, 5], 2, 3)
     assert (call.log_of(4), call.command_of(4)) == (Path("log/x.4.log"), "echo 4")
 

@@ -22,6 +22,7 @@ class Call(NamedTuple):
     """One call of a job runner, read and checked."""
 
     options: dict[str, str]      # as Kaldi names them in a queue's configuration: no dashes in front, _ for -
+    native: tuple[str, ...]      # a queue's own, with one dash, as they are: ("-pe", "smp", "2")
     job_name: str                # "" when the call is no array
     jobs: range
     log: str
@@ -42,6 +43,15 @@ class Call(NamedTuple):
         """Where all logs are, in words."""
         return self.log.replace(self.job_name, "*") if self.job_name else self.log
 
+    def to_json(self) -> dict:
+        """What from_json makes the same call of."""
+        return {**self._asdict(), "jobs": [self.jobs.start, self.jobs.stop]}
+
+    @classmethod
+    def from_json(cls, fields: dict) -> "Call":
+        """The call that to_json gave."""
+        return cls(**{**fields, "jobs": range(*fields["jobs"]), "words": tuple(fields["words"])})
+
     def _numbered(self, text: str, job: int) -> str:
         return text.replace(self.job_name, str(job)) if self.job_name else text
 
@@ -53,10 +63,10 @@ def parse_call(argv: list[str]) -> Call:
     Raises UserError for an option without a value, a malformed range, a missing LOG or COMMAND, and for an
     array whose jobs would write one log.
     """
-    rest, options, array = list(argv), {}, None
+    rest, options, native, array = list(argv), {}, [], None
     while rest:
         if rest[0].startswith("-"):
-            rest = _take_option(rest, options)
+            rest = _take_option(rest, options, native)
         elif found := _parse_range(rest[0]):
             if array:
                 raise UserError(f"a second job range, {rest[0]}; the call is: {CALL_FORM}")
@@ -71,17 +81,20 @@ def parse_call(argv: list[str]) -> Call:
                         f"put {job_name} in its name, e.g. {Path(rest[0]).with_suffix('')}.{job_name}.log")
     threads = _positive(options, "num_threads", 1)
     limit = _positive(options, "max_jobs_run", max(1, len(os.sched_getaffinity(0)) // threads))
-    return Call(options, job_name, jobs, rest[0], tuple(rest[1:]), threads, limit)
+    return Call(options, tuple(native), job_name, jobs, rest[0], tuple(rest[1:]), threads, limit)
 
 
-def _take_option(words: list[str], options: dict[str, str]) -> list[str]:
-    """What follows the option at the head of `words`, which goes into `options`."""
+def _take_option(words: list[str], options: dict[str, str], native: list[str]) -> list[str]:
+    """What follows the option at the head of `words`, which goes into `options` or, with one dash, into `native`."""
     name, equals, value = words[0].partition("=")
     count = {"-V": 0, "-pe": 2}.get(name, 0 if equals else 1)      # Grid Engine: -V alone, -pe NAME SLOTS
     values = words[1:1 + count]
     if len(values) < count or any(re.match(r"-\D|[A-Za-z_]\w*=\d+:\d+$", value) for value in values):
         raise UserError(f"{name} needs a value; the call is: {CALL_FORM}")
-    options[name.lstrip("-").replace("-", "_")] = value if equals else " ".join(values)
+    if name.startswith("--"):
+        options[name[2:].replace("-", "_")] = value if equals else values[0]
+    else:
+        native += words[:1 + count]
     return words[1 + count:]
 
 

@@ -25,7 +25,7 @@ def run_jobs(call: Call) -> list[Failure]:
             while waiting or running:
                 while waiting and len(running) < call.max_jobs_run:
                     number = waiting.pop(0)
-                    running[number] = _Job(call, number, guard)
+                    running[number] = Job(call, number, guard)
                 time.sleep(POLL_S)
                 for number in [number for number, job in running.items() if job.process.poll() is not None]:
                     job = running.pop(number)
@@ -38,7 +38,7 @@ def run_jobs(call: Call) -> list[Failure]:
     return [Failure(call.log_of(number), code) for number, code in sorted(failed)]
 
 
-class _Job:
+class Job:
     """One job, begun: its process and its log."""
 
     def __init__(self, call: Call, number: int, guard: "Guard"):

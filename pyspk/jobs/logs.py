@@ -12,13 +12,27 @@ class Failure(NamedTuple):
     """A job that failed."""
 
     log: Path
-    code: int      # its exit code; 128 + n when signal n ended it
+    code: int                     # its exit code; 128 + n when signal n ended it
+    task: str = ""                # in a queue, which task of which job it was
+    why: str = ""                 # what became of it, when it did not end by itself
+    out: Path | None = None       # what it said where there was no log yet, if that is there
 
     def __str__(self) -> str:
         """Which job, and how it ended."""
         name = signal_name(self.code)
         cause = f" ({name}{': out of memory?' if name == 'SIGKILL' else ''})" if name else ""
-        return f"{self.log} ended with code {self.code}{cause}"
+        ended = f"{self.log} ended with code {self.code}{cause}"
+        if self.why:
+            return f"{self.task} {self.why}; its log is {self.log}"
+        return f"{self.task}: {ended}" if self.task else ended
+
+
+def write_end(log: Path, code: int, why: str) -> None:
+    """Write below `log` how a job ended that could not do it itself."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    gap = "\n" if log.exists() and tail(log, 1) not in ("", "\n") else ""
+    with log.open("a") as file:
+        file.write(f"{gap}# {why}\n# Ended (code {code}) at {date(time.time())}\n")
 
 
 def last_lines(log: Path, limit: int = 10) -> list[str]:

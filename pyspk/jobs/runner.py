@@ -55,7 +55,8 @@ def _report(call: Call, failed: list[Failure]) -> int:
     complain(f"{len(failed)} / {len(call.jobs)} failed, log is in {call.logs}")
     for failure in failed[:_SHOWN]:
         complain(f"{failure}; its last lines:")
-        print(*(f"    {line}" for line in last_lines(failure.log)), sep="\n", file=sys.stderr)
+        out = last_lines(failure.out) if failure.out and failure.out.exists() else []
+        print(*(f"    {line}" for line in [*last_lines(failure.log), *out]), sep="\n", file=sys.stderr)
     if others := [failure.log for failure in failed[_SHOWN:]]:
         complain(f"the others that failed: {first_few(others, 20)}")
     return 1
