@@ -16,6 +16,7 @@ from pyspk.jobs.logs import Failure, write_end
 from pyspk.jobs.submission import Patience, Submission
 
 _GRACE_S = 5.0            # how late a network file system may show the file of a task that the engine has seen end
+_LAST_WORD_S = 20.0       # how long an engine may take to say why it ended a task
 _PATIENCE_S = 600         # how long an engine may be away
 _OWN = {"config", "patience"}
 _TERMINATED, _KILLED = 128 + signal.SIGTERM, 128 + signal.SIGKILL
@@ -86,8 +87,8 @@ class _Watch:
             self._open.discard(task)
 
     def _end_for_engine(self, task: int, code: int) -> None:
-        """Someone had the task end: whether it may go on later, as after a time limit, only the engine knows."""
-        give_up = time.monotonic() + _GRACE_S
+        """The engine had the task end: whether it may go on later, as after a time limit, only the engine knows."""
+        give_up = time.monotonic() + _LAST_WORD_S
         view = None
         while time.monotonic() < give_up and not (view and view.stand is Stand.OVER):
             time.sleep(0.5)
@@ -95,10 +96,10 @@ class _Watch:
                 view = self._engine.look(self._job).get(task)
             except AwayError:
                 break
-        if view and view.is_cancelled:
-            self._fail(task, _TERMINATED, "was cancelled from outside")
+        if view and view.stand is Stand.OVER and not view.is_cancelled:
+            self._fail(task, code, f"was told to end: {view.words}")
         else:
-            self._fail(task, code, f"was asked to end ({view.words})" if view else "")
+            self._fail(task, _TERMINATED, "was cancelled from outside")
 
     def _ask_engine(self) -> None:
         """Note which of the open tasks are over for the engine, and say what the others wait for, when that is new."""

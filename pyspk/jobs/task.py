@@ -60,10 +60,11 @@ def read_status(path: Path, name: str) -> tuple[int, int] | None:
 def _wait(job: Job, arrived: list[int]) -> int:
     """The last of the signals that `arrived` until the job ended; each is handed on to it."""
     told = 0
-    while job.process.poll() is None:
+    while (running := job.process.poll() is None) or arrived:      # what ended it may have come to it and to us
         while arrived:
             told = arrived.pop(0)
-            _hand_on(job.process.pid, told)
+            if running:
+                _hand_on(job.process.pid, told)
         time.sleep(POLL_S)
     return told
 
