@@ -20,7 +20,7 @@ remember() {
   for _ in $(seq 150); do
     for file; do
       pid=$(tr -dc 0-9 2> /dev/null < "$file" || true)
-      if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2> /dev/null)" = "$name" ]; then
+      if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2> /dev/null)" = "$name" ] && [ -n "$(start_of "$pid")" ]; then
         echo "$pid $(start_of "$pid")" > "$run/$name.proc"
         return
       fi

@@ -62,7 +62,7 @@ start() {
 }
 
 start_controller() {
-  rm -f "$run/qmaster.pid"
+  rm -f "$run/qmaster.pid" "$spool/qmaster/qmaster.pid"
   daemon sge_qmaster
   remember sge_qmaster "$run/qmaster.pid" "$spool/qmaster/qmaster.pid"
 }
