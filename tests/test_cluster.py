@@ -263,7 +263,8 @@ def test_an_engine_that_is_slow_is_told_from_one_that_is_down(engine, controller
     wait_until((tmp_path / "log/x.log").exists)
     controller("pause")
     try:
-        wait_until(lambda: re.search(rf"{engine.name} is slow: (squeue|qstat) has not answered", process.stderr.readline()))
+        slow = rf"{engine.name} is slow: (squeue|qstat) has not answered"
+        wait_until(lambda: re.search(slow, process.stderr.readline()))
     finally:
         controller("resume")
     assert process.wait(timeout=60) == 0
@@ -298,8 +299,8 @@ def recipe(recordings, tmp_path_factory):
 
     def call(*options: str) -> dict[str, bytes]:
         shutil.rmtree(work, ignore_errors=True)
-        done = subprocess.run([ROOT / "egs/mini/run.sh", "--corpus-dir", recordings, "--work-dir", work, *SMALL, *options],
-                              env=environment(), capture_output=True, text=True, timeout=300)
+        command = [ROOT / "egs/mini/run.sh", "--corpus-dir", recordings, "--work-dir", work, *SMALL, *options]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         return {str(path.relative_to(work)): path.read_bytes() for path in sorted(work.rglob("*")) if path.is_file()
                 and not {"log", "q", ".made"} & set(path.parts) and not path.match("last*.pt")}

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from pyspk.errors import START_AGAIN
+
 
 class Failure(NamedTuple):
     """A job that failed."""
@@ -21,6 +23,8 @@ class Failure(NamedTuple):
         """Which job, and how it ended."""
         name = signal_name(self.code)
         cause = f" ({name}{': out of memory?' if name == 'SIGKILL' else ''})" if name else ""
+        if self.code == START_AGAIN:
+            cause = " (it asks to be started again)"
         ended = f"{self.log} ended with code {self.code}{cause}"
         if self.why:
             return f"{self.task} {self.why}; its log is {self.log}"

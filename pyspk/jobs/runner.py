@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pyspk.console import end_with_recipe
-from pyspk.errors import UserError, first_few
+from pyspk.errors import START_AGAIN, UserError, first_few
 from pyspk.jobs.call import Call, parse_call
 from pyspk.jobs.logs import Failure, last_lines
 
@@ -59,7 +59,7 @@ def _report(call: Call, failed: list[Failure]) -> int:
         print(*(f"    {line}" for line in [*last_lines(failure.log), *out]), sep="\n", file=sys.stderr)
     if others := [failure.log for failure in failed[_SHOWN:]]:
         complain(f"the others that failed: {first_few(others, 20)}")
-    return 1
+    return START_AGAIN if all(failure.code == START_AGAIN for failure in failed) else 1
 
 
 def _stop(number: int, _frame) -> None:

@@ -10,7 +10,8 @@
   --num-threads T      threads that a job uses
   --mem, --gpu, --config, or any other option with its value: for a queue, and ignored here
 
-Exit: 0 all jobs ended well; 1 a job failed or the call is wrong; 130, 143 Ctrl-C, SIGTERM (it ends its jobs).
+Exit: 0 all jobs ended well; 1 a job failed or the call is wrong; 99 each that failed asks to be started again; 130, 143
+Ctrl-C, SIGTERM (it ends its jobs).
 """
 
 import signal

@@ -17,8 +17,8 @@
   -p, -A, ...          sbatch's own options, with one dash, before LOG
 
 Scripts are in q/ beside the log. Each job reads ./path.sh first.
-Exit: 0 all jobs ended well; 1 a job failed, was cancelled or got lost, or the call is wrong; 130 Ctrl-C, 2 SIGTERM (it
-cancels its jobs).
+Exit: 0 all jobs ended well; 1 a job failed, was cancelled or got lost, or the call is wrong; 99 each that failed asks
+to be started again; 130 Ctrl-C, 2 SIGTERM (it cancels its jobs).
 """
 
 import signal
