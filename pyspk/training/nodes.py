@@ -41,8 +41,8 @@ class Nodes(NamedTuple):
         give_up = time.monotonic() + patience_s
         while not self.meeting.exists():
             if time.monotonic() > give_up:
-                raise UserError(f"machine {self.this} of {self.count} has waited {patience_s:.0f} s for the first, which "
-                                f"has not begun (it writes {self.meeting}): no place for all at once?")
+                raise UserError(f"machine {self.this} of {self.count} has waited {patience_s:.0f} s for the first, "
+                                f"which has not begun (it writes {self.meeting}): no place for all at once?")
             list(self.meeting.parent.iterdir())      # has a network file system ask anew
             time.sleep(_LOOK_EVERY_S)
         host, port = self.meeting.read_text().split()
