@@ -3,6 +3,7 @@
 make cluster starts both; where none runs, these tests are skipped.
 """
 
+import json
 import os
 import re
 import shutil
@@ -333,3 +334,39 @@ def test_after_a_failure_the_same_command_does_what_failed_and_no_more(engine, t
     assert again.returncode == 0, again.stderr
     logs = [(data / f"log/raw_fbank_data.{job}.log").read_text() for job in (1, 2, 3)]
     assert ["is current" in log for log in logs] == [True, True, False]
+
+
+# ---- training
+
+@pytest.fixture(scope="module")
+def train_here(tmp_path_factory, recordings):
+    """(words of a training by two processes, the reports of its epochs when they run here)."""
+    folder = tmp_path_factory.mktemp("train_here")
+    data = write_data_dir(folder / "data", recordings, ["s0", "s1", "s2", "s3"])
+    subprocess.run(["make_fbank.py", "--nj", "1", data], env=environment(), check=True, capture_output=True)
+    options = [option.replace("n_epochs=2", "n_epochs=15") for option in SMALL[SMALL.index("--train-opts") + 1].split()]
+    words = ["train.py", *options, "--device", "cpu"]
+    done = subprocess.run([*words, "--num-gpus", "2", data, folder / "exp"], env=environment(), capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr
+    return [*words, "--num-nodes", "2", str(data)], losses(folder / "exp")
+
+
+def losses(exp: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (exp / "log/train.jsonl").open()]
+
+
+def test_training_by_two_tasks_that_are_warned_of_a_time_limit_goes_on_by_itself(engine, tmp_path, train_here):
+    """With gloo: each task is one of the two machines. The losses are to the bit those of a run here never stopped."""
+    words, wanted = train_here
+    command = [*words, "exp", "--cmd", f"{engine.runner} --mem 1G"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment() | {"PYSPK_ROOT": str(ROOT)}, text=True,
+                               stderr=subprocess.PIPE)
+    log = tmp_path / "exp/log/train.1.log"
+    wait_until(lambda: log.exists() and ": epoch 1/" in log.read_text(), 120)
+    engine.warn(job_of(engine))
+    said = ended(process, 0)
+    assert re.search(r"the job was asked to end after epoch \d+, batch \d+; submitting it again", said), said
+    assert "ended with code 99 (it asks to be started again)" in said
+    assert "in 2 processes" in log.read_text() and "going on after" in log.read_text()
+    assert losses(tmp_path / "exp") == wanted

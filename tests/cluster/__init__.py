@@ -1,7 +1,10 @@
 """The engines of one node that tests/test_cluster.py runs on, as a test sees them."""
 
+import contextlib
+import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -62,9 +65,12 @@ class GridEngine:
 
     def warn(self, job: str) -> None:
         """What Grid Engine does at a job's soft time limit."""
-        shepherd = said("pgrep", "-f", f"job_scripts/{job}$").split()
-        for pid in shepherd:
-            said("kill", "-USR1", pid)
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+                begun_by_it = Path("/proc", parent, "comm").read_text() == "sge_shepherd\n"
+                if begun_by_it and f"\0JOB_ID={job}\0".encode() in (folder / "environ").read_bytes():
+                    os.kill(int(folder.name), signal.SIGUSR1)
 
     def drain(self) -> None:
         said("qmod", "-d", "*")
