@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import environment
+from conftest import ROOT, environment
 
 from pyspk.errors import UserError
 from pyspk.jobs import gridengine, slurm
@@ -90,6 +90,14 @@ def test_where_the_configuration_comes_from(tmp_path):
 def test_the_built_in_configurations(engine, options, words):
     conf = parse_conf(engine.built_in_conf, engine.name)
     assert conf.words(options) == [*conf.command, *words.split()]
+
+
+def test_the_configuration_that_the_documentation_shows():
+    blocks = (ROOT / "docs" / "cluster.md").read_text().split("\n\n")
+    (shown,) = [block for block in blocks if "command sbatch" in block]
+    assert parse_conf(shown, "docs/cluster.md").words({"mem": "4G", "gpu": "2", "time": "10:00"}) == (
+        "sbatch --export=PATH --account=speech --partition gpu --gres=gpu:2 --mem-per-cpu 4G --time 10:00 "
+        "--signal=B:USR1@90").split()
 
 
 @pytest.mark.parametrize(("limit", "warned"), [
