@@ -192,6 +192,17 @@ def test_a_path_sh_that_fails_is_shown(engine, run, tmp_path):
     assert (tmp_path / "q" / "x.1.out").read_text() == "this is wrong\n"
 
 
+def test_a_task_that_grid_engine_holds_in_error_is_told_and_taken_out(tmp_path):
+    engine = ENGINES[1]
+    if not engine.is_up():
+        pytest.skip("no Grid Engine runs here; as root on Debian: make cluster")
+    (tmp_path / "path.sh").touch()
+    done = subprocess.run([engine.runner, "-wd", tmp_path / "nowhere", "log/x.log", "true"], cwd=tmp_path,
+                          env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and re.search(r"is over without a word of its own: Eqw: .*can't chdir to", done.stderr)
+    wait_until(lambda: not engine.jobs())
+
+
 # ---- machines
 
 def test_a_job_over_its_memory(engine, run, tmp_path):

@@ -95,9 +95,9 @@ def test_the_built_in_configurations(engine, options, words):
 def test_the_configuration_that_the_documentation_shows():
     blocks = (ROOT / "docs" / "cluster.md").read_text().split("\n\n")
     (shown,) = [block for block in blocks if "command sbatch" in block]
-    assert parse_conf(shown, "docs/cluster.md").words({"mem": "4G", "gpu": "2", "time": "10:00"}) == (
-        "sbatch --export=PATH --account=speech --partition gpu --gres=gpu:2 --mem-per-cpu 4G --time 10:00 "
-        "--signal=B:USR1@90").split()
+    words = parse_conf(shown, "docs/cluster.md").words({"mem": "4G", "gpu": "2", "time": "10:00"})
+    assert " ".join(words) == ("sbatch --export=PATH --account=speech --partition gpu --gres=gpu:2 --mem-per-cpu 4G "
+                               "--time 10:00 --signal=B:USR1@90")
 
 
 @pytest.mark.parametrize(("limit", "warned"), [
@@ -151,6 +151,18 @@ def test_why_a_job_is_not_taken(tmp_path, engine, said, fault, words):
     with pytest.raises(fault) as raised:
         engine().submit(Array("name", (program, "-x"), Path("q/x.sh"), "q/x.TASK.out", range(1, 3), None))
     assert str(raised.value).startswith(words)
+
+
+@pytest.mark.parametrize(("said", "views"), [("slurm_load_jobs error: Invalid job id specified", {}),
+                                             ("slurm_load_jobs error: Access/permission denied", None)])
+def test_only_a_job_that_slurm_does_not_know_is_gone(tmp_path, monkeypatch, said, views):
+    command(tmp_path, "squeue", said, 1)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    if views is None:
+        with pytest.raises(AwayError, match="Slurm does not say how its jobs stand: slurm_load_jobs error: Access"):
+            slurm.Slurm().look("7")
+    else:
+        assert slurm.Slurm().look("7") == views and slurm.Slurm().find("x") is None
 
 
 def test_a_machine_without_the_engines_commands():
@@ -223,6 +235,13 @@ def test_a_task_tells_its_end_and_leaves_with_0(task, tmp_path):
     assert task("bash", "-c", "exit 100").wait(timeout=30) == 0
     assert (tmp_path / "2.status").read_text() == "n 100 0\n"
     assert "# Ended (code 100)" in (tmp_path / "2.log").read_text()
+
+
+def test_a_task_that_cannot_write_its_log_says_so_and_fails(task, tmp_path, capfd):
+    (tmp_path / "2.log").mkdir()
+    assert task("true").wait(timeout=30) == 0
+    assert (tmp_path / "2.status").read_text() == "n 1 0\n"
+    assert "2.log: this job cannot begin: " in capfd.readouterr().err
 
 
 HEEDS = "trap 'echo heard; exit 99' USR1; echo ready; while :; do sleep 0.05; done"

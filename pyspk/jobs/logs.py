@@ -40,7 +40,9 @@ def write_end(log: Path, code: int, why: str) -> None:
 
 
 def last_lines(log: Path, limit: int = 10) -> list[str]:
-    """The last `limit` lines that a job wrote to `log`, and its command where that is near."""
+    """The last `limit` lines that a job wrote to `log`, and its command where that is near; none where no log is."""
+    if not log.exists():
+        return []
     runners_own = re.compile(r"# (Started at|Accounting:|Ended) .*|#")
     return [line for line in tail(log, 8192).splitlines() if not runners_own.fullmatch(line)][-limit:]
 

@@ -55,7 +55,7 @@ def _report(call: Call, failed: list[Failure]) -> int:
     complain(f"{len(failed)} / {len(call.jobs)} failed, log is in {call.logs}")
     for failure in failed[:_SHOWN]:
         complain(f"{failure}; its last lines:")
-        out = last_lines(failure.out) if failure.out and failure.out.exists() else []
+        out = last_lines(failure.out) if failure.out else []
         print(*(f"    {line}" for line in [*last_lines(failure.log), *out]), sep="\n", file=sys.stderr)
     if others := [failure.log for failure in failed[_SHOWN:]]:
         complain(f"the others that failed: {first_few(others, 20)}")

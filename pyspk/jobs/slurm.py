@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from pyspk.jobs.engine import Array, FullError, Stand, View, ask, refusal
+from pyspk.jobs.engine import Array, AwayError, FullError, Stand, View, ask, one_line, refusal
 
 _AWAY = r"unable to contact slurm|connection refused|timed out|zero bytes were transmitted|connect failure|" \
         r"communication connection|protocol authentication|munge"
@@ -49,17 +49,24 @@ class Slurm:
 
     def find(self, name: str) -> str | None:
         """See engine.Engine."""
-        return next(iter(self._ask("squeue", "-h", "--name", name, "-o", "%F").stdout.split()), None)
+        return next(iter(self._queue("--name", name, "-o", "%F").split()), None)
 
     def look(self, job: str) -> dict[int, View]:
         """See engine.Engine."""
-        done = self._ask("squeue", "-h", "-r", "-t", "all", "-j", job, "-o", "%K|%T|%r")      # a failure: it is unknown
-        lines = (line.split("|") for line in done.stdout.splitlines() if line.count("|") == 2)
+        said = self._queue("-r", "-t", "all", "-j", job, "-o", "%K|%T|%r")
+        lines = (line.split("|") for line in said.splitlines() if line.count("|") == 2)
         return {int(task): _view(state, reason) for task, state, reason in lines if task.isdigit()}
 
     def cancel(self, name: str) -> None:
         """See engine.Engine."""
         self._ask("scancel", "--name", name)
+
+    def _queue(self, *options: str) -> str:
+        """What squeue says; nothing of a job that it does not know any more."""
+        done = self._ask("squeue", "-h", *options)
+        if done.returncode and "Invalid job id" not in done.stderr:
+            raise AwayError(f"{self.name} does not say how its jobs stand: {one_line(done.stderr)}")
+        return done.stdout
 
     def _ask(self, *argv: str):
         return ask(argv, self.name, _AWAY)

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from pyspk.errors import UserError
 from pyspk.jobs.call import Call
 from pyspk.jobs.guard import Guard
 from pyspk.jobs.here import POLL_S, Job
@@ -28,11 +29,16 @@ def main() -> None:
         signal.signal(number, lambda number, _: arrived.append(number))
     task, about = int(sys.argv[1]), json.load(sys.stdin)
     call = Call.from_json(about["call"])
-    with Guard() as guard:
-        job = Job(call, task, guard)
-        told = _wait(job, arrived)
-        guard.forget(job.process)
-    write_status(Path(about["status"].replace("TASK", str(task))), about["name"], job.write_end(), told)
+    status = Path(about["status"].replace("TASK", str(task)))
+    try:
+        with Guard() as guard:
+            job = Job(call, task, guard)
+            told = _wait(job, arrived)
+            guard.forget(job.process)
+        write_status(status, about["name"], job.write_end(), told)
+    except UserError as fault:      # there is no log to say it in
+        print(fault, file=sys.stderr)
+        write_status(status, about["name"], 1, 0)
 
 
 def write_status(path: Path, name: str, code: int, told: int) -> None:
