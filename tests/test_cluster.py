@@ -17,6 +17,8 @@ import pytest
 from cluster import GridEngine, Slurm, wait_until
 from conftest import ROOT, environment, write_data_dir
 
+from pyspk.jobs import exit_code
+
 ENGINES = [Slurm(), GridEngine()]
 
 
@@ -95,7 +97,7 @@ def test_every_way_to_end_is_told_in_seconds(engine, run, tmp_path):
     said, seconds = run("JOB=1:7", "new/log/x.JOB.log", "bash", "-c", TASK, code=1)
     assert seconds < 25
     lines = said.splitlines()
-    assert lines[0] == f"{engine.runner}: 6 / 7 failed, log is in new/log/x.*.log"
+    assert f"{engine.runner}: 6 / 7 failed, log is in new/log/x.*.log" in lines
     log, job = "new/log/x.%d.log", re.search(rf"{engine.name} job (\d+)", said)[1]
     start_of = f"{engine.runner}: task %d of {engine.name} job {job}: {log} ended with code %s; its last lines:"
     assert start_of % (2, 2, "7") in lines
@@ -112,9 +114,11 @@ def test_every_way_to_end_is_told_in_seconds(engine, run, tmp_path):
 
 
 def test_tasks_cancelled_from_outside_are_told_in_seconds(engine, start, tmp_path):
-    """One that runs, and one that waits."""
-    runner = start("--max-jobs-run", 1, "JOB=1:2", "log/x.JOB.log", "bash", "-c", "echo here; sleep 60")
-    wait_until((tmp_path / "log/x.1.log").exists)
+    """One that runs, and saves at SIGTERM as training does, and one that waits."""
+    saves = "trap 'echo saved; exit 99' TERM; echo here; sleep 60.5 & wait"
+    runner = start("--max-jobs-run", 1, "JOB=1:2", "log/x.JOB.log", "bash", "-c", saves)
+    log = tmp_path / "log/x.1.log"
+    wait_until(lambda: log.exists() and "\nhere\n" in log.read_text())
     job, began = job_of(engine), time.monotonic()
     for task in (2, 1):
         engine.cancel(job, task)
@@ -125,7 +129,8 @@ def test_tasks_cancelled_from_outside_are_told_in_seconds(engine, start, tmp_pat
     assert re.match(rf"{engine.runner}: task 1 of {engine.name} job {job} ({told}); its log is log/x.1.log",
                     lines[failed + 1])
     assert "    here" in lines and any(f"task 2 of {engine.name} job {job} " in line for line in lines)
-    wait_until(lambda: not processes("sleep 60"))
+    assert exit_code(log) in (143, 137)      # not 99: it is not to be started again
+    wait_until(lambda: not processes("sleep 60.5"))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 2), (signal.SIGINT, 130)])
@@ -261,7 +266,7 @@ def test_an_engine_that_stays_down_is_given_up(engine, run, controller):
     controller("stop")
     said, seconds = run("--patience", 2, "log/x.log", "true", code=1)
     assert f"{engine.name} is down: " in said and "trying again for 2 s (--patience)" in said and seconds < 40
-    assert "nothing was submitted; the same command goes on from what is there" in said.splitlines()[-1]
+    assert "it has confirmed no job; the same command goes on from what is there" in said.splitlines()[-1]
 
 
 def test_an_engine_that_is_slow_is_told_from_one_that_is_down(engine, controller, tmp_path):
@@ -289,7 +294,7 @@ def test_kaldis_own_runners_do_a_step(engine, tmp_path, recordings):
     data = write_data_dir(tmp_path / "data", recordings, ["s0", "s1"])
     (tmp_path / "path.sh").write_text(f". {ROOT}/path.sh\nexport PATH={environment()['PATH']}:$PATH\n")
     (tmp_path / "conf").mkdir()
-    for command in (engine.kaldis, f"retry.pl {engine.kaldis}"):
+    for command in ("run.pl", engine.kaldis, f"retry.pl {engine.kaldis}"):
         done = subprocess.run(["bash", "-c", '. ./path.sh && rm -f "$1/feats.scp" && make_fbank.py --cmd "$0" "$1"',
                                command, data], cwd=tmp_path, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0 and "wrote features of 12 utterances" in done.stderr, done.stderr

@@ -131,6 +131,17 @@ def test_a_job_that_is_asked_to_end_without_progress_is_given_up(train, tmp_path
     assert (tmp_path / "never.py.calls").read_text() == f"{log}\n" * 3
 
 
+def test_a_job_that_someone_cancels_is_not_submitted_again(train, tmp_path):
+    cancelled = runner(tmp_path / "cancelled.py", """#!/bin/bash
+        echo "$2" >> "$0.calls"
+        printf '# Ended (code 99) at noon\\n# task 1 was cancelled from outside\\n# Ended (code 143) at noon\\n' > "$2"
+        exit 1
+        """)
+    (tmp_path / "x" / "log").mkdir(parents=True)
+    said, _ = train("x", "--cmd", cancelled, code=1)
+    assert "1 of 1 jobs failed, see " in said and len((tmp_path / "cancelled.py.calls").read_text().splitlines()) == 1
+
+
 def test_two_machines_that_a_runner_starts_train_as_one_does(train, tmp_path):
     alone = train("alone")[1]
     said, together = train("together", "--cmd", "run.py --max-jobs-run 2", "--num-nodes", 2)

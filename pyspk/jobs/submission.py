@@ -76,7 +76,7 @@ class Submission:
                 tried = True
                 return self._engine.submit(array)
             except AwayError as fault:
-                engine_is.away(str(fault), "nothing was submitted")
+                engine_is.away(str(fault), "it has confirmed no job")
             except FullError as fault:
                 engine_is.back()
                 self._say(f"{self._engine.name} takes no more jobs now ({fault}); waiting until it does")
