@@ -51,7 +51,8 @@ log = logging.getLogger("pyspk")
 @click.argument("exp_dir", type=Path)
 @leaving_at_once()      # until training saves first, and after its last epoch
 def main(config, overrides, init_model, reset_classifier, fbank_config, augment_config, augment_root, resample, channel,
-         frontend, cmd, begun, device, num_gpus, num_nodes, node, meeting, overwrite, force, no_pipes, train_data, exp_dir):
+         frontend, cmd, begun, device, num_gpus, num_nodes, node, meeting, overwrite, force, no_pipes, train_data,
+         exp_dir):
     """Train on TRAIN_DATA (feats.scp, utt2spk, and vad.scp if it is there) and write EXP_DIR/final.pt.
 
     A run that was stopped goes on where it was. SIGTERM and SIGUSR1, as schedulers send before a time limit, have it

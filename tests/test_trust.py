@@ -19,7 +19,8 @@ from pyspk.augment.augmenter import Augmenter
 from pyspk.augment.config import AugmentConfig
 from pyspk.datadir import DataDir
 from pyspk.errors import UserError
-from pyspk.jobs import parse_call, run_jobs
+from pyspk.jobs.call import parse_call
+from pyspk.jobs.here import run_jobs
 from pyspk.model import build_net, load_model, load_to_start, save_model
 from pyspk.published import read_wespeaker
 from pyspk.tables import records

@@ -22,6 +22,7 @@ from pyspk.errors import UserError
 from pyspk.jobs.call import Call
 from pyspk.jobs.engine import Array, AwayError, Engine, FullError
 from pyspk.jobs.task import read_status
+from pyspk.tables.atomic import not_through_links
 from pyspk.tables.records import hold
 
 # What a job has of the environment here, beside what path.sh sets there.
@@ -56,7 +57,8 @@ class Submission:
         for job in self._call.jobs:
             for path in (self._call.log_of(job), self._of(job, "status"), self.out_of(job)):
                 path.unlink(missing_ok=True)
-        self._script.write_text(self._script_text(path_sh), encoding="utf-8", errors="surrogateescape")
+        with open(self._script, "w", encoding="utf-8", errors="surrogateescape", opener=not_through_links) as file:
+            file.write(self._script_text(path_sh))
 
     def submit(self, words: list[str], at_once: int | None, patience_s: float) -> str:
         """The number of the job in the queue. Waits while the queue is full, and patience_s while it is away.

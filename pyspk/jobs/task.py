@@ -17,6 +17,7 @@ from pyspk.errors import UserError
 from pyspk.jobs.call import Call
 from pyspk.jobs.guard import Guard
 from pyspk.jobs.here import POLL_S, Job
+from pyspk.tables.atomic import not_through_links
 
 _WARNINGS = {signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU}      # of a limit that comes nearer
 _ORDERS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
@@ -47,7 +48,7 @@ def write_status(path: Path, name: str, code: int, told: int) -> None:
     told: the last signal that came to it, 0 for none.
     """
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w") as file:
+    with open(temporary, "w", opener=not_through_links) as file:
         file.write(f"{name} {code} {told}\n")
         file.flush()
         os.fsync(file.fileno())
