@@ -22,6 +22,7 @@ from pyspk.model import load_torch
 from pyspk.nets.pooling import StatisticsPooling
 from pyspk.tables.archive import ArchiveWriter
 from pyspk.training import loop
+from pyspk.training.checkpoint import how_far
 from pyspk.training.config import to_toml
 from pyspk.training.nodes import Nodes
 from pyspk.world import World
@@ -150,6 +151,14 @@ def test_two_machines_that_a_runner_starts_train_as_one_does(train, tmp_path):
     for one, two, like_one in zip(alone, together, LIKE_ONE, strict=True):
         assert two["loss"] == pytest.approx(one["loss"], rel=like_one)
     assert not list((tmp_path / "together").glob(".meeting*"))
+
+
+def test_how_far_a_run_has_come(tmp_path):
+    assert how_far(tmp_path) is None
+    torch.save({"progress": {"epoch": 3, "batch": 17}, "net": torch.ones(5)}, tmp_path / "last.pt")
+    assert how_far(tmp_path) == (3, 17)
+    (tmp_path / "last.pt").write_bytes(b"damaged")
+    assert how_far(tmp_path) is None
 
 
 def test_several_machines_need_a_runner(train):

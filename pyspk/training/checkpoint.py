@@ -37,8 +37,8 @@ def how_far(folder: Path) -> tuple[int, int] | None:
     if not path.exists():
         return None
     try:
-        progress = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["progress"]      # reads no tensor
-    except Exception:      # what is damaged is for the run that goes on to say
+        progress = load_torch(path, mmap=True)["progress"]
+    except (UserError, KeyError):      # what is damaged is for the run that goes on to say
         return None
     return progress["epoch"], progress["batch"]
 
