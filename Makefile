@@ -5,7 +5,7 @@ ARGS ?=
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help mini test chaos lint clean
+.PHONY: help mini test chaos cluster lint clean
 
 # Debian keeps ensurepip in a package of its own, python3-venv, which only root can install. Its pip comes from another.
 define VENV_WITHOUT_ENSUREPIP
@@ -23,6 +23,7 @@ help:
 	@echo '  make mini    the whole pipeline on the corpus that comes with it; ARGS go to egs/mini/run.sh'
 	@echo '  make test    the tests; ARGS go to pytest'
 	@echo '  make chaos   the recipe under fire: kills, full disks, damaged files; ARGS go to pytest, --kills N among them'
+	@echo '  make cluster the tests that need Slurm and Grid Engine, which it starts (root, Debian) and stops; ARGS go to pytest'
 	@echo '  make lint    ruff and shellcheck'
 	@echo '  make clean   removes .venv and what make mini made'
 
@@ -34,6 +35,10 @@ test: .venv/.installed
 
 chaos: .venv/.installed
 	@. ./path.sh && python3 -m pytest tests/chaos/*.py $(ARGS)
+
+cluster: .venv/.installed
+	@. ./path.sh && trap 'tests/cluster/slurm.sh stop; tests/cluster/gridengine.sh stop' EXIT; \
+	tests/cluster/slurm.sh start && tests/cluster/gridengine.sh start && python3 -m pytest tests/test_cluster.py $(ARGS)
 
 lint: .venv/.installed
 	@. ./path.sh && ruff check .

@@ -74,7 +74,8 @@ def job_array_options(command: Callable) -> Callable:
         click.option("--job", type=int, hidden=True, help="do this job's share and nothing else"),
         click.option("--overwrite", is_flag=True, help="make anew what was made from other inputs or settings"),
         click.option("--cmd", default="run.py", show_default=True,
-                     help="job runner with its options: run.py, or Kaldi's run.pl, queue.pl, slurm.pl"),
+                     help="job runner with its options: run.py, slurm.py, queue.py, or Kaldi's run.pl, slurm.pl, "
+                          "queue.pl"),
         click.option("--nj", default=4, show_default=True, type=click.IntRange(1), help="number of parallel jobs"),
     ):
         command = option(command)

@@ -99,13 +99,14 @@ def save_torch(path: Path, value: dict) -> None:
         torch.save(value, file)
 
 
-def load_torch(path: Path) -> dict:
+def load_torch(path: Path, mmap: bool = False) -> dict:
     """The dict that torch.save wrote to `path`, on the CPU, without executing anything.
 
+    mmap: read a tensor only when it is looked at.
     Raises UserError for a damaged file and for one that holds anything else.
     """
     try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
+        value = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except OSError as fault:
         raise UserError(f"{path}: cannot be read ({fault.strerror or fault})") from None
     except Exception:      # what torch raises on damaged bytes is no closed list; its texts advise to drop the guard

@@ -19,4 +19,6 @@ def _name_what_is_missing(kind, fault, trace):
 
 
 sys.path.insert(1, str(_ROOT))
+if Path(sys.path[0]).name == "cluster":      # whose queue.py is not Python's own
+    del sys.path[0]
 sys.excepthook = _name_what_is_missing

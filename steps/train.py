@@ -9,11 +9,10 @@ from pathlib import Path
 import bootstrap
 import click
 
-from pyspk.console import audio_options, follow, force_option, no_pipes_option, run
+from pyspk.console import audio_options, force_option, no_pipes_option, run
 from pyspk.datadir import DataDir
-from pyspk.errors import START_AGAIN, StartAgainError, UserError
-from pyspk.jobs import JOB, exit_code, find_program, run_array
-from pyspk.tables.atomic import await_files
+from pyspk.errors import UserError
+from pyspk.jobs import find_program
 from pyspk.tables.records import State, begin
 from pyspk.training.interruption import leaving_at_once
 
@@ -35,11 +34,16 @@ log = logging.getLogger("pyspk")
 @click.option("--frontend", type=click.Choice(["workers", "device"]), default="workers", show_default=True,
               help="where features are computed that --fbank-config asks for: by n_workers processes, or a batch at a "
               "time on the GPU")
-@click.option("--cmd", help="job runner; the log is EXP_DIR/log/train.log (default: train right here)")
+@click.option("--cmd", help="job runner; the log is EXP_DIR/log/train.log (default: train right here). A job that is "
+              "asked to end, as before a time limit, is submitted again")
 @click.option("--begun", is_flag=True, hidden=True, help="the step that started this one has checked what is there")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--num-gpus", default=1, show_default=True, type=click.IntRange(1), help="processes on this machine that "
-              "share each batch, with a GPU each; on several machines, start train.py with torchrun")
+              "share each batch, with a GPU each")
+@click.option("--num-nodes", default=1, show_default=True, type=click.IntRange(1), help="machines that share it, with "
+              "--num-gpus each; --cmd starts a job for each")
+@click.option("--node", default=1, hidden=True, help="which of them this is")
+@click.option("--meeting", type=Path, hidden=True, help="the file in which the first says where it is")
 @click.option("--overwrite", is_flag=True, help="start anew what was trained on other data or with other settings")
 @force_option
 @no_pipes_option
@@ -47,7 +51,8 @@ log = logging.getLogger("pyspk")
 @click.argument("exp_dir", type=Path)
 @leaving_at_once()      # until training saves first, and after its last epoch
 def main(config, overrides, init_model, reset_classifier, fbank_config, augment_config, augment_root, resample, channel,
-         frontend, cmd, begun, device, num_gpus, overwrite, force, no_pipes, train_data, exp_dir):
+         frontend, cmd, begun, device, num_gpus, num_nodes, node, meeting, overwrite, force, no_pipes, train_data,
+         exp_dir):
     """Train on TRAIN_DATA (feats.scp, utt2spk, and vad.scp if it is there) and write EXP_DIR/final.pt.
 
     A run that was stopped goes on where it was. SIGTERM and SIGUSR1, as schedulers send before a time limit, have it
@@ -61,7 +66,10 @@ def main(config, overrides, init_model, reset_classifier, fbank_config, augment_
         raise UserError("--cmd and torchrun: each process would submit a job; have the runner start torchrun instead")
     refuse_idle_options(init_model, reset_classifier, fbank_config, augment_config, resample, channel, frontend)
     settings, data = load_config(config, overrides), DataDir(train_data, no_pipes)
-    settings.check_shared_by(num_gpus)
+    if num_nodes > 1 and not cmd:
+        raise UserError("--num-nodes needs --cmd, a runner that starts train.py on each machine; by hand, start it "
+                        "with torchrun on each")
+    settings.check_shared_by(num_gpus * num_nodes)
     if fbank_config:
         reader, more_settings, inputs = from_recordings(data, fbank_config, augment_config, augment_root, resample,
                                                         channel)
@@ -91,10 +99,13 @@ def main(config, overrides, init_model, reset_classifier, fbank_config, augment_
 
     again = [sys.argv[0], "--begun", *sys.argv[1:]]
     if not here:
-        return None if is_current() else through_runner(cmd, again, exp_dir)
-    if num_gpus > 1 and not started_as_one_of_several():
+        from pyspk.training.submitted import train_through
+        return None if is_current() else train_through(cmd.split(), again, exp_dir, num_nodes)
+    if num_gpus * num_nodes > 1 and not started_as_one_of_several():
         from pyspk.training.launch import launch
-        return None if not begun and is_current() else launch(num_gpus, torch_device, [sys.executable, *again])
+        from pyspk.training.nodes import Nodes
+        return None if not begun and is_current() else launch(num_gpus, torch_device, [sys.executable, *again],
+                                                              nodes=Nodes(node, num_nodes, meeting))
 
     from pyspk.frontend import Frontend
     from pyspk.training.loop import train
@@ -128,19 +139,6 @@ def start_with(init_model, reset_classifier, net_settings):
 
     load_to_start(net_settings, init_model)
     return Start(init_model, reset_classifier)
-
-
-def through_runner(cmd, again, exp_dir):
-    """Have the runner `cmd` start this step as a job, and show its epochs."""
-    log_path = exp_dir / "log" / "train.log"
-    try:
-        with follow(log_path, ": epoch "):
-            run_array(cmd.split(), 1, log_path, again, JOB)
-        await_files([exp_dir / "final.pt"])
-    except UserError:
-        if exit_code(log_path) == START_AGAIN:
-            raise StartAgainError(f"the job was asked to end ({log_path})") from None
-        raise
 
 
 def from_features(data):

@@ -19,6 +19,7 @@ from torch.testing import assert_close
 
 from pyspk.errors import UserError
 from pyspk.training.launch import launch
+from pyspk.training.nodes import Nodes
 from pyspk.world import World, check_gpus, joined
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -149,6 +150,15 @@ def test_launch_says_to_each_who_it_is(tmp_path, monkeypatch):
         str(rank): f"{rank} {rank} 3 127.0.0.1 {n_threads}" for rank in range(3)}
 
 
+def test_launch_on_the_second_of_two_machines(tmp_path):
+    (tmp_path / "meeting").write_text("node17 29500\n")
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    text = ("import os, pathlib, sys; pathlib.Path(sys.argv[1], os.environ['RANK'])"
+            f".write_text(' '.join(map(os.environ.get, {names})))")
+    assert launch(2, CPU, python(text, tmp_path), nodes=Nodes(2, 2, tmp_path / "meeting")) == 0
+    assert [(tmp_path / rank).read_text() for rank in "23"] == ["2 0 4 node17 29500", "3 1 4 node17 29500"]
+
+
 FIRST_FAILS = """
 import os, signal, sys, time
 if sys.argv[2] == "stubborn":
@@ -215,6 +225,7 @@ def test_a_signal_to_processes_that_have_just_begun_is_no_failure(number, code, 
 LAUNCHER = """
 import sys, torch
 from pyspk.training.launch import launch
+from pyspk.training.nodes import Nodes
 launch(2, torch.device("cpu"), [sys.executable, "-c", sys.argv[1], sys.argv[2]])
 """
 A_STEP = """

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pyspk import jobs
 from pyspk.errors import UserError
-from pyspk.jobs import last_lines, parse_call, run_array, signal_name
+from pyspk.jobs import array, run_array
+from pyspk.jobs.call import Call, parse_call
+from pyspk.jobs.guard import Guard
+from pyspk.jobs.logs import last_lines, signal_name
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN_PY = ROOT / "steps" / "cluster" / "run.py"
@@ -31,13 +33,14 @@ def output_of(log: Path) -> list[str]:
 
 # ---- the call form
 
-def parse(words: str) -> jobs.Call:
+def parse(words: str) -> Call:
     return parse_call(words.split())
 
 
 def test_options_before_and_after_the_range():
     call = parse("--mem 4G --num-threads 2 J=2:5 --max-jobs-run 3 -pe smp 2 -V --gpu=0 log/x.J.log echo J")
-    assert call.options == {"mem": "4G", "num_threads": "2", "max_jobs_run": "3", "pe": "smp 2", "V": "", "gpu": "0"}
+    assert call.options == {"mem": "4G", "num_threads": "2", "max_jobs_run": "3", "gpu": "0"}
+    assert call.native == ("-pe", "smp", "2", "-V")
     assert (call.job_name, list(call.jobs), call.threads, call.max_jobs_run) == ("J", [2, 3, 4, 5], 2, 3)
     assert (call.log_of(4), call.command_of(4)) == (Path("log/x.4.log"), "echo 4")
 
@@ -141,7 +144,7 @@ def test_a_pipe_fails_with_any_of_its_parts(tmp_path):
 
 def test_max_jobs_run_bounds_the_jobs_at_a_time(tmp_path):
     """Each job leaves how many were running when it began; three at once would leave a 3."""
-    count = 'echo >> running.JOB; ls running.* | wc -l; sleep 0.2; rm running.JOB'
+    count = 'echo >> running.JOB; ls running.* 2> /dev/null | wc -l; sleep 0.2; rm running.JOB'
     assert run_py(tmp_path, "--max-jobs-run", "2", "JOB=1:5", "x.JOB.log", "bash", "-c", count).returncode == 0
     at_once = [int(output_of(tmp_path / f"x.{job}.log")[0]) for job in range(1, 6)]
     assert max(at_once) == 2
@@ -214,9 +217,9 @@ def test_no_job_outlives_the_runner(tmp_path, number):
 
 
 def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs._Guard, "GRACE_S", 1)
+    monkeypatch.setattr(Guard, "GRACE_S", 1)
     seconds = f"61.{os.getpid()}"
-    with jobs._Guard() as guard:
+    with Guard() as guard:
         guard.start(["bash", "-c", f"trap '' TERM; sleep {seconds}; true"])
         assert wait_until(lambda: asleep(seconds) == 1)
     assert wait_until(lambda: asleep(seconds) == 0)
@@ -289,7 +292,7 @@ def test_run_array_names_the_logs_that_failed(tmp_path, capfd):
 
 def test_logs_of_an_earlier_run_prove_nothing(tmp_path, other_runner, monkeypatch):
     """A runner that does nothing and says that all is well, as slurm.pl does without a path.sh."""
-    monkeypatch.setattr(jobs, "SETTLE_S", 0.1)
+    monkeypatch.setattr(array, "SETTLE_S", 0.1)
     (tmp_path / "x.1.log").write_text("# Ended (code 0) at noon\n")
     with pytest.raises(UserError) as mistake:
         run_array([other_runner("exit 0")], 1, tmp_path / "x.JOB.log", ["echo"])

@@ -244,4 +244,4 @@ def test_make_alone_prints_help():
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, timeout=20)
     assert done.returncode == 0
     assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("  make ")] == [
-        "mini", "test", "chaos", "lint", "clean"]
+        "mini", "test", "chaos", "cluster", "lint", "clean"]

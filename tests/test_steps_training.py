@@ -22,7 +22,9 @@ from pyspk.model import load_torch
 from pyspk.nets.pooling import StatisticsPooling
 from pyspk.tables.archive import ArchiveWriter
 from pyspk.training import loop
+from pyspk.training.checkpoint import how_far
 from pyspk.training.config import to_toml
+from pyspk.training.nodes import Nodes
 from pyspk.world import World
 
 # Relative: sums in another order are a matter of the last digit, which a network that learns fast makes more of. To all
@@ -83,29 +85,96 @@ def test_a_signal_before_the_first_batch_asks_to_be_started_again(data, tmp_path
 
 
 TIME_LIMIT = f"""#!{sys.executable}
-# A runner, in the call form of run.pl, that sends its job SIGUSR1 after the first epoch, as a scheduler may.
+# A runner, in the call form of run.pl, that sends its first job SIGUSR1 after the first epoch, as a scheduler may.
 import pathlib, signal, subprocess, sys, time
-log = pathlib.Path(sys.argv[2])
+log, second = pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[0] + ".second")
 log.parent.mkdir(parents=True, exist_ok=True)
 with log.open("w") as out:
     job = subprocess.Popen(sys.argv[3:], stdout=out, stderr=out)
-    while ": epoch 1/" not in log.read_text():
+    while not second.exists() and ": epoch 1/" not in log.read_text():
         time.sleep(0.05)
-    job.send_signal(signal.SIGUSR1)
+    if not second.exists():
+        second.touch()
+        job.send_signal(signal.SIGUSR1)
     code = job.wait()
     out.write("# Ended (code %d) at last\\n" % code)
-sys.exit(1)
+sys.exit(code != 0)
 """
 
 
-def test_a_job_that_is_asked_to_end_asks_to_be_started_again(step, data, tmp_path):
-    (tmp_path / "limit.py").write_text(TIME_LIMIT)
-    (tmp_path / "limit.py").chmod(0o755)
-    (tmp_path / "a.toml").write_text(to_toml(replace(SMALL, n_epochs=500)))
-    said = step("train.py", "--config", tmp_path / "a.toml", "--device", "cpu", "--cmd", tmp_path / "limit.py",
-                data.path, tmp_path / "x", code=99)
-    assert f"the job was asked to end ({tmp_path / 'x'}/log/train.log); the same command goes on from here" in said
-    assert (tmp_path / "x" / "last.pt").exists()
+def runner(path, text: str) -> str:
+    path.write_text(text)
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_a_job_that_is_asked_to_end_is_submitted_again_and_goes_on(train, data, tmp_path):
+    alone = train("alone", "--set", "n_epochs=12")[1]
+    said, reports = train("x", "--set", "n_epochs=12", "--cmd", runner(tmp_path / "limit.py", TIME_LIMIT))
+    assert re.search(r"the job was asked to end after epoch \d+, batch \d+; submitting it again", said)
+    assert "epoch 1/12" in said and "epoch 12/12" in said
+    assert "going on after" in (tmp_path / "x" / "log" / "train.log").read_text()
+    for one, other in zip(alone, reports, strict=True):
+        assert one["loss"] == other["loss"]
+
+
+def test_a_job_that_is_asked_to_end_without_progress_is_given_up(train, tmp_path):
+    never = runner(tmp_path / "never.py", """#!/bin/bash
+        echo "$2" >> "$0.calls"
+        echo "# Ended (code 99) at once" > "$2"
+        exit 99
+        """)
+    (tmp_path / "x" / "log").mkdir(parents=True)
+    said, _ = train("x", "--cmd", never, code=99)
+    log = tmp_path / "x" / "log" / "train.log"
+    assert (f"the job was asked to end 3 times in a row before its first batch, without any progress ({log}), as by a "
+            "time limit that is too short; the same command goes on from here") in said
+    assert (tmp_path / "never.py.calls").read_text() == f"{log}\n" * 3
+
+
+def test_a_job_that_someone_cancels_is_not_submitted_again(train, tmp_path):
+    cancelled = runner(tmp_path / "cancelled.py", """#!/bin/bash
+        echo "$2" >> "$0.calls"
+        printf '# Ended (code 99) at noon\\n# task 1 was cancelled from outside\\n# Ended (code 143) at noon\\n' > "$2"
+        exit 1
+        """)
+    (tmp_path / "x" / "log").mkdir(parents=True)
+    said, _ = train("x", "--cmd", cancelled, code=1)
+    assert "1 of 1 jobs failed, see " in said and len((tmp_path / "cancelled.py.calls").read_text().splitlines()) == 1
+
+
+def test_two_machines_that_a_runner_starts_train_as_one_does(train, tmp_path):
+    alone = train("alone")[1]
+    said, together = train("together", "--cmd", "run.py --max-jobs-run 2", "--num-nodes", 2)
+    assert said.count("epoch 3/3") == 1
+    assert "in 2 processes" in (tmp_path / "together" / "log" / "train.1.log").read_text()
+    for one, two, like_one in zip(alone, together, LIKE_ONE, strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=like_one)
+    assert not list((tmp_path / "together").glob(".meeting*"))
+
+
+def test_how_far_a_run_has_come(tmp_path):
+    assert how_far(tmp_path) is None
+    torch.save({"progress": {"epoch": 3, "batch": 17}, "net": torch.ones(5)}, tmp_path / "last.pt")
+    assert how_far(tmp_path) == (3, 17)
+    (tmp_path / "last.pt").write_bytes(b"damaged")
+    assert how_far(tmp_path) is None
+
+
+def test_several_machines_need_a_runner(train):
+    said, _ = train("x", "--num-nodes", 2, code=1)
+    assert "--num-nodes needs --cmd, a runner that starts train.py on each machine" in said.splitlines()[-1]
+
+
+def test_a_first_machine_that_does_not_come_is_an_error(tmp_path):
+    with pytest.raises(UserError, match=r"machine 2 of 3 has waited 0 s for the first, which has not begun \(it"):
+        Nodes(2, 3, tmp_path / "meeting").meet(1, patience_s=0.1)
+
+
+def test_the_first_machine_says_where_it_is(tmp_path):
+    host, port, held = Nodes(1, 2, tmp_path / "meeting").meet(1)
+    assert held and (host, port, None) == Nodes(2, 2, tmp_path / "meeting").meet(1)
+    assert host == socket.gethostname()
 
 
 def test_a_batch_that_cannot_be_shared_is_refused_before_anything_begins(train, tmp_path):

@@ -31,6 +31,7 @@ train_config=$recipe/conf/resnet34p.toml
 train_opts=
 init_exp=
 num_gpus=1
+num_nodes=1
 subtract_mean=true
 top_n=300
 device=auto
@@ -54,13 +55,13 @@ help_message="usage: ${0##*/} [options]   (defaults in brackets)
   --exp NAME                 name of the experiment, exp/NAME
   --train-config FILE.toml --train-opts \"--set key=value ...\"
   --init-exp NAME            begin with the network and the speakers' weights of exp/NAME (conf/large_margin.toml)
-  --num-gpus N               share each batch among N GPUs of one machine   ($num_gpus)
+  --num-gpus N --num-nodes M share each batch among N GPUs of each of M machines, which --cuda-cmd finds   ($num_gpus, $num_nodes)
   --augment-config FILE      train on augmented copies too; with --data-root conf/augment.toml, \"none\" for none
   --online workers|device    no copies: features, augmented anew for each chunk, are computed while training, by the
                              CPU or a batch at a time on the GPU
   --fbank-config FILE --vad-config FILE --audio-opts \"--resample true ...\"
   --nj N --train-cmd CMD --cuda-cmd CMD
-                             parallel jobs and their runner: run.py, or Kaldi's queue.pl, slurm.pl   ($nj, $train_cmd)
+                             parallel jobs and their runner: run.py, slurm.py, queue.py, or Kaldi's   ($nj, $train_cmd)
   --device D                 auto, cpu, cuda, cuda:1   ($device)
   --subtract-mean false      score embeddings as they are, without taking off the mean of the training set's
   --top-n N                  cohort speakers of adaptive s-norm   ($top_n)
@@ -71,7 +72,7 @@ help_message="usage: ${0##*/} [options]   (defaults in brackets)
 # shellcheck disable=SC2034    # read by parse_options.sh
 options="stage stop_stage nj exp work_dir data_root trial_list corpus corpus_dir eval_speakers train_data eval_data
          trials fbank_config vad_config audio_opts augment_config online train_config train_opts init_exp num_gpus
-         subtract_mean top_n device overwrite force no_pipes train_cmd cuda_cmd"
+         num_nodes subtract_mean top_n device overwrite force no_pipes train_cmd cuda_cmd"
 # shellcheck source=steps/parse_options.sh
 . parse_options.sh
 # shellcheck source=steps/stages.sh
@@ -151,7 +152,8 @@ fi
 if stage_on 3 "train the speaker network"; then
   need 2 "$train_all/feats.scp"
   train.py --cmd "$cuda_cmd" --config "$train_config" "${train_opts[@]}" "${on_the_fly[@]}" --device "$device" \
-    --num-gpus "$num_gpus" ${init_exp:+--init-model "$work_dir/exp/$init_exp"} "${guard[@]}" "$train_all" "$exp"
+    --num-gpus "$num_gpus" --num-nodes "$num_nodes" ${init_exp:+--init-model "$work_dir/exp/$init_exp"} \
+    "${guard[@]}" "$train_all" "$exp"
 fi
 
 # Stage 4: extract the embeddings.

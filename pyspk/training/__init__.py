@@ -12,6 +12,8 @@
     shared.py         loss and optimizer of several processes, saved as one process would
     interruption.py   Ctrl-C, and a scheduler's signals
     launch.py         several processes on this machine, started and ended together
+    nodes.py          several machines that do so, and how they meet
+    submitted.py      training as jobs of a runner, submitted again after a time limit
     loop.py           the loop itself
     curves.py         its log, read and drawn
     trials.py         trials among speakers that were not trained on

@@ -31,6 +31,18 @@ class Progress:
     history: list[dict] = field(default_factory=list)             # the reports of the whole epochs
 
 
+def how_far(folder: Path) -> tuple[int, int] | None:
+    """(whole epochs done, batches of the next one done) of last.pt in `folder`; None where there is none to read."""
+    path = folder / LAST
+    if not path.exists():
+        return None
+    try:
+        progress = load_torch(path, mmap=True)["progress"]
+    except (UserError, KeyError):      # what is damaged is for the run that goes on to say
+        return None
+    return progress["epoch"], progress["batch"]
+
+
 class Checkpoints:
     """last.pt in a folder and, as last.1.pt and so on, the `keep` - 1 before it."""
 

@@ -1,4 +1,4 @@
-"""Several processes of one command on this machine, which end together."""
+"""Several processes of one command on this machine, which end together, alone or beside those of other machines."""
 
 import logging
 import os
@@ -8,19 +8,21 @@ import time
 from collections.abc import Sequence
 
 import torch
-import torch.distributed as dist
 
 from pyspk.errors import INTERRUPTED, START_AGAIN
 from pyspk.training.interruption import SIGNALS, handling
+from pyspk.training.nodes import ALONE, Nodes
 from pyspk.world import check_gpus
 
 log = logging.getLogger("pyspk")
-_HERE = "127.0.0.1"
 _LOOK_EVERY_S = 0.1
 
 
-def launch(n_processes: int, device: torch.device, command: Sequence[str], grace_s: float = 60.0) -> int:
+def launch(n_processes: int, device: torch.device, command: Sequence[str], grace_s: float = 60.0,
+           nodes: Nodes = ALONE) -> int:
     """Run `command` as n_processes processes that find each other with world.joined; the exit code of all.
+
+    Of several `nodes` each calls it; their processes, as many on each, find each other, too.
 
     It is 0 when each ends with 0, else that of the first that did not, 128 + N for one that signal N ended. The others
     then get SIGTERM, unless it was interrupted, as they will be, and SIGKILL after grace_s. SIGINT, SIGTERM and SIGUSR1
@@ -29,18 +31,17 @@ def launch(n_processes: int, device: torch.device, command: Sequence[str], grace
 
     torchrun does the same on several machines, but SIGUSR1 ends it alone, and its exit code is always 1.
 
-    Raises UserError for more processes than GPUs, FileNotFoundError for a command that is none. Call it from the main
-    thread.
+    Raises UserError for more processes than GPUs and for a first node that does not come, FileNotFoundError for a
+    command that is none. Call it from the main thread.
     """
     check_gpus(n_processes, device)
-    # The meeting point is held here from the beginning: a free port looked up for later may be taken by then.
-    meeting_point = dist.TCPStore(_HERE, 0, n_processes, is_master=True, wait_for_workers=False)
+    host, port, _held = nodes.meet(n_processes)
     processes: list[subprocess.Popen] = []
     arrived: list[int] = []
     with handling(SIGNALS, lambda number, _: arrived.append(number)):
         try:
-            for rank in range(n_processes):
-                environment = _environment(rank, n_processes, meeting_point.port)
+            for local_rank in range(n_processes):
+                environment = _environment(local_rank, n_processes, nodes, host, port)
                 # In a group of its own a process gets Ctrl-C from here alone, and not from the terminal as well.
                 processes.append(subprocess.Popen(command, env=environment, process_group=0))
             return _wait(processes, arrived, grace_s)
@@ -50,12 +51,12 @@ def launch(n_processes: int, device: torch.device, command: Sequence[str], grace
                 process.wait()
 
 
-def _environment(rank: int, n_processes: int, port: int) -> dict[str, str]:
+def _environment(local_rank: int, n_processes: int, nodes: Nodes, host: str, port: int) -> dict[str, str]:
     """torchrun's variables, which world.joined reads, and two more, over those of this process."""
     n_threads = max(1, (os.cpu_count() or 1) // n_processes)
     return {"OMP_NUM_THREADS": str(n_threads), **os.environ,
-            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(n_processes),
-            "MASTER_ADDR": _HERE, "MASTER_PORT": str(port),
+            "RANK": str((nodes.this - 1) * n_processes + local_rank), "LOCAL_RANK": str(local_rank),
+            "WORLD_SIZE": str(nodes.count * n_processes), "MASTER_ADDR": host, "MASTER_PORT": str(port),
             "TORCHELASTIC_USE_AGENT_STORE": "True",            # rank 0 need not open the port: it is open
             "PYSPK_RECIPE_PID": str(os.getpid())}
 
