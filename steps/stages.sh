@@ -38,11 +38,21 @@ need() {
   done
 }
 
+# have_packages NAME...: whether these Python packages are installed; says so on stderr where they are not.
+have_packages() {
+  local missing
+  missing=$(missing_packages "$@")
+  [ -z "$missing" ] || { echo "${0##*/}: stage $this_stage leaves out what needs: $missing" >&2; return 1; }
+}
+
 # need_packages NAME...: ends the run where a Python package that the steps import is not installed.
 need_packages() {
   local missing
-  missing=$(python3 -c 'import importlib.util as u, sys; print(*[n for n in sys.argv[1:] if not u.find_spec(n)])' "$@") ||
-    stages_fail "python3 does not run; Python 3.11 or newer is needed"
+  missing=$(missing_packages "$@") || stages_fail "python3 does not run; Python 3.11 or newer is needed"
   [ -z "$missing" ] || stages_fail "python3 ($(command -v python3)) lacks: $missing; in $PYSPK_ROOT,\
  make .venv/.installed installs what is needed"
+}
+
+missing_packages() {
+  python3 -c 'import importlib.util as u, sys; print(*[n for n in sys.argv[1:] if not u.find_spec(n)])' "$@"
 }
