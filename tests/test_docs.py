@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import score_world
 import soundfile
 import torch
 from conftest import RATE_HZ, ROOT, environment, run_step, voice, write_data_dir
@@ -30,10 +31,11 @@ NOT_COMMANDS = {
     "it": "a formula",
     "accept when llr > log(C_fa (1 - P) / (C_miss P))": "a formula",
     "llr = offset + sum of scale x score + sum of weight x quality": "a formula",
+    "command sbatch --export=PATH --account=speech": "a configuration",
     "from pyspk.calibration import Calibration": "a program without its scores; test_calibration.py calls all of it",
 }
 # A page for which the world below is too small -> what makes one for it in an empty folder.
-OWN_WORLDS: dict[str, Callable[[Path], None]] = {}
+OWN_WORLDS: dict[str, Callable[[Path], None]] = {"scores.md": score_world.prepare}
 # The beginning of a command that does not run here -> why.
 ONLY_CHECKED = {
     "make mini": "fetches its corpus; .ci/run runs it",
@@ -42,6 +44,9 @@ ONLY_CHECKED = {
     "egs/voxceleb/run.sh": "needs VoxCeleb, or trains for days; test_voxceleb_recipe.py runs it on a small copy",
     "egs/compare/run.sh": "trains many systems; test_compare_recipe.py runs it",
     "train.py --num-gpus 8": "needs eight GPUs; test_steps_training.py shares a batch among processes",
+    "make_report.py --trials FILE": "FILE and DIR are the reader's; test_report.py gives such",
+    "slurm.py": "needs Slurm; test_cluster.py runs it",
+    "train.py --cmd": "needs Slurm and GPUs; test_cluster.py trains through each engine",
     "torchrun": "needs two machines; test_steps_training.py starts it on one",
 }
 
@@ -144,12 +149,19 @@ def help_of(program: str, *subcommand: str) -> str:
         call = [sys.executable, "-m", "pyspk"]
     else:
         folders = [""] if "/" in program else ["steps", "steps/cluster", "local", "tests/bench", "egs/voxceleb"]
-        there = [place for folder in folders if (place := ROOT / folder / program).exists()]
+        there = [place for folder in folders for place in (ROOT / folder).glob(program)]
         assert there, f"there is no {program}"
+        if not subcommand and is_sourced(there[0]):
+            return ""
         call = [str(there[0])]
     said = subprocess.run([*call, *subcommand, "--help"], capture_output=True, text=True, env=environment())
     assert said.returncode == 0, said.stderr
     return said.stdout
+
+
+def is_sourced(program: Path) -> bool:
+    """Whether it is a part of shell scripts, which has no --help: path.sh, cmd.sh, corpus.sh."""
+    return program.suffix == ".sh" and "--help" not in program.read_text()
 
 
 def check_words(command: str) -> None:

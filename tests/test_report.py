@@ -5,8 +5,6 @@ import hashlib
 import io
 import json
 import re
-import shlex
-import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -17,7 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import soundfile
-from conftest import RATE_HZ, ROOT, environment, kill_before_write, voice
+from conftest import RATE_HZ, ROOT, kill_before_write, voice
 
 from pyspk.errors import UserError
 from pyspk.report import clips, svg
@@ -385,22 +383,6 @@ def test_without_data_and_log_the_page_says_so(tmp_path, exp, step):
     words = text_of((tmp_path / "lone.html").read_text())
     assert "There is no training log" in words and "Nothing to group by was found" in words
     assert "The recordings are not on this page" in words
-
-
-def commands_of(page: Path) -> list[list[str]]:
-    """The words of each indented command."""
-    return [shlex.split(line, comments=True) for line in page.read_text().splitlines() if line.startswith("    ")]
-
-
-@pytest.mark.parametrize("words", commands_of(ROOT / "docs" / "report.md"), ids=" ".join)
-def test_the_commands_of_the_docs_run(tmp_path, words):
-    for name in ("NAME", "A", "B"):
-        write_experiment(tmp_path, name)
-    files = {"FILE": "data/trials/eval", "DIR": "data/eval"}
-    done = subprocess.run([files.get(word, word) for word in words], cwd=tmp_path, env=environment(), text=True,
-                          capture_output=True)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / (words[-1] if words[-1].endswith(".html") else f"{words[-1]}/report.html")).exists()
 
 
 # ---- mistakes of the user

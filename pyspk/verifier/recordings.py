@@ -8,8 +8,8 @@ import numpy as np
 
 from pyspk.audio import as_wanted, load, refuse_silent
 from pyspk.audio.decoders import INT16_SCALE
-from pyspk.audio.recording import is_pipe
 from pyspk.errors import UserError
+from pyspk.tables.stream import is_command
 
 log = logging.getLogger("pyspk")
 Audio = str | Path | tuple[np.ndarray, int]
@@ -25,7 +25,7 @@ def read(audio: Audio, rate_hz: int, channel: str | int | None = None) -> tuple[
     """
     if isinstance(audio, str | Path):
         name = str(audio)
-        if is_pipe(name):
+        if is_command(name):
             raise UserError(f'{name}: a name that ends in "|" is a command in wav.scp, and none is run here; rename it')
         samples, from_hz = load(name)
     else:
