@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from cluster import GridEngine, Slurm, wait_until
-from conftest import ROOT, environment, write_data_dir
+from conftest import ROOT, environment, wait_until_nothing_mentions, write_data_dir
 
 from pyspk.jobs import exit_code
 
@@ -115,7 +115,7 @@ def test_every_way_to_end_is_told_in_seconds(engine, run, tmp_path):
 
 def test_tasks_cancelled_from_outside_are_told_in_seconds(engine, start, tmp_path):
     """One that runs, and saves at SIGTERM as training does, and one that waits."""
-    saves = "trap 'echo saved; exit 99' TERM; echo here; sleep 60.5 & wait"
+    saves = f"trap 'echo saved; exit 99' TERM; echo here; while [ -d {tmp_path} ]; do sleep 0.2; done"
     runner = start("--max-jobs-run", 1, "JOB=1:2", "log/x.JOB.log", "bash", "-c", saves)
     log = tmp_path / "log/x.1.log"
     wait_until(lambda: log.exists() and "\nhere\n" in log.read_text())
@@ -130,7 +130,7 @@ def test_tasks_cancelled_from_outside_are_told_in_seconds(engine, start, tmp_pat
                     lines[failed + 1])
     assert "    here" in lines and any(f"task 2 of {engine.name} job {job} " in line for line in lines)
     assert exit_code(log) in (143, 137)      # not 99: it is not to be started again
-    wait_until(lambda: not processes("sleep 60.5"))
+    wait_until_nothing_mentions(tmp_path)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 2), (signal.SIGINT, 130)])

@@ -16,6 +16,7 @@ from pyspk.jobs.logs import Failure, write_end
 from pyspk.jobs.submission import Patience, Submission
 
 _GRACE_S = 5.0            # how late a network file system may show the file of a task that the engine has seen end
+_COMPLETED_GRACE_S = 60.0      # where the engine says that there is such a file
 _LAST_WORD_S = 20.0       # how long an engine may take to say why it ended a task
 _PATIENCE_S = 600         # how long an engine may be away
 _OWN = {"config", "patience"}
@@ -89,8 +90,8 @@ class _Watch:
     def _end_for_engine(self, task: int, code: int) -> None:
         """The engine had the task end: whether it may go on later, as after a time limit, only the engine knows."""
         give_up = time.monotonic() + _LAST_WORD_S
-        view = None
-        while time.monotonic() < give_up and not (view and view.stand is Stand.OVER):
+        view: View | None = View(Stand.RUNS, "")
+        while time.monotonic() < give_up and view and view.stand is not Stand.OVER:
             time.sleep(0.5)
             try:
                 view = self._engine.look(self._job).get(task)
@@ -127,7 +128,8 @@ class _Watch:
     def _give_up_the_lost(self) -> None:
         """Close the tasks that have been over for the engine for some time, and of which no file tells why."""
         for task, (since, view) in list(self._over.items()):
-            if task not in self._open or time.monotonic() - since < _GRACE_S:
+            grace_s = _COMPLETED_GRACE_S if view and view.words == "COMPLETED" else _GRACE_S
+            if task not in self._open or time.monotonic() - since < grace_s:
                 continue
             if view and view.is_cancelled:
                 self._fail(task, _TERMINATED, "was cancelled from outside")
