@@ -1,10 +1,22 @@
-"""What docs/scores.md takes for granted, in small: embeddings, trials, models of several utterances."""
+"""Embeddings and trials in small, and what docs/scores.md takes for granted of them."""
 
 import numpy as np
 from conftest import ROOT
-from test_norms import write, write_embeddings
 
-from pyspk.tables.archive import write_vector
+from pyspk.tables.archive import ArchiveWriter, write_vector
+
+
+def write(path, *lines):
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def write_embeddings(folder, name, emb):
+    """FOLDER/NAME.scp of the vectors `emb`."""
+    with ArchiveWriter(folder / f"{name}.ark", folder / f"{name}.scp") as writer:
+        for key in sorted(emb):
+            writer.write(key, np.array(emb[key]))
+    return folder / f"{name}.scp"
 
 
 def embeddings(seed, n_spk, n_utts=4, dim=16):

@@ -6,7 +6,8 @@ import kaldiio
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
-from test_norms import naive_norm, scores_of, write, write_embeddings
+from score_world import write, write_embeddings
+from test_norms import naive_norm, scores_of
 
 from pyspk.errors import UserError
 from pyspk.scoring import adaptation, backend, vectors

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from test_norms import scores_of, write, write_embeddings
+from score_world import write, write_embeddings
+from test_norms import scores_of
 
 from pyspk.errors import UserError
 from pyspk.scoring.cosine import Enrollment, score_file

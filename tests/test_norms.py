@@ -7,26 +7,14 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import cosine as cosine_distance
+from score_world import write, write_embeddings
 
 from pyspk.errors import UserError
 from pyspk.scoring import cohort as cohort_module
 from pyspk.scoring.cohort import cohort_statistics, cross_statistics
 from pyspk.scoring.cosine import Enrollment
 from pyspk.scoring.norms import NORMS, normalize_file
-from pyspk.tables.archive import ArchiveWriter, write_vector
-
-
-def write(path, *lines):
-    path.write_text("".join(f"{line}\n" for line in lines))
-    return path
-
-
-def write_embeddings(folder, name, emb):
-    """FOLDER/NAME.scp of the vectors `emb`."""
-    with ArchiveWriter(folder / f"{name}.ark", folder / f"{name}.scp") as writer:
-        for key in sorted(emb):
-            writer.write(key, np.array(emb[key]))
-    return folder / f"{name}.scp"
+from pyspk.tables.archive import write_vector
 
 
 def scores_of(path):

@@ -3,23 +3,11 @@
 import numpy as np
 import pytest
 import scipy.spatial.distance
+from score_world import write, write_embeddings
 
 from pyspk.errors import UserError
 from pyspk.scoring import cosine, table, trials
-from pyspk.tables.archive import ArchiveWriter, write_vector
-
-
-def write(path, *lines):
-    path.write_text("".join(f"{line}\n" for line in lines))
-    return path
-
-
-def write_embeddings(folder, name, emb):
-    """FOLDER/NAME.scp of the vectors `emb`."""
-    with ArchiveWriter(folder / f"{name}.ark", folder / f"{name}.scp") as writer:
-        for key in sorted(emb):
-            writer.write(key, np.array(emb[key]))
-    return folder / f"{name}.scp"
+from pyspk.tables.archive import write_vector
 
 
 def lines_of(path):

@@ -1,8 +1,9 @@
 """The PLDA steps as a user runs them: train, score, adapt; again; with changed inputs; with mistakes."""
 
 import pytest
+from score_world import write, write_embeddings
 from test_backend import speakers
-from test_norms import scores_of, write, write_embeddings
+from test_norms import scores_of
 
 from pyspk.metrics import eer
 

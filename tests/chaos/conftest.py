@@ -21,7 +21,7 @@ from typing import NamedTuple
 import pytest
 from conftest import ROOT, environment
 
-STAGES = range(1, 6)      # stage 0 fetches nothing where there is a corpus
+STAGES = range(1, 8)      # stage 0 fetches nothing where there is a corpus
 OPTIONS = ["--device", "cpu", "--nj", "2", "--train-opts",
            "--set depth=18 --set channels=2 --set emb_dim=8 --set chunk_frames=40 --set batch_size=8 --set n_epochs=8 "
            "--set samples_per_epoch=0 --set warmup_epochs=1 --set margin_start_epoch=0 --set margin_full_epoch=1 "
