@@ -133,6 +133,14 @@ def test_tasks_cancelled_from_outside_are_told_in_seconds(engine, start, tmp_pat
     wait_until_nothing_mentions(tmp_path)
 
 
+def test_a_job_is_warned_of_its_time_limit_by_the_engine_itself(engine, run, tmp_path):
+    heeds = "trap 'echo warned; exit 99' USR1; while :; do sleep 0.2; done"
+    limit = ["--time", "1"] if engine.name == "Slurm" else ["-l", "s_rt=0:0:3,h_rt=0:1:0"]
+    said, seconds = run(*limit, "log/x.log", "bash", "-c", heeds, "|", "cat", code=99)
+    assert "log/x.log ended with code 99 (it asks to be started again)" in said and seconds < 50
+    assert body(tmp_path / "log/x.log") == ["warned"]
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 2), (signal.SIGINT, 130)])
 def test_what_was_submitted_is_cancelled_with_its_runner(engine, start, tmp_path, number, code):
     runner = start("JOB=1:3", "log/x.JOB.log", "sleep", f"6{int(number)}.5")

@@ -137,7 +137,7 @@ class _Watch:
                 self._fail(task, _KILLED, f"is over without a word of its own: {view.words}")
             else:
                 self._fail(task, _KILLED, f"is gone: {self._engine.name} knows it no more and it left no word; it was "
-                           "killed or cancelled, or its machine is lost")
+                           "killed or cancelled, over a limit, or its machine is lost")
             self._open.discard(task)
 
     def _fail(self, task: int, code: int, why: str = "") -> None:
