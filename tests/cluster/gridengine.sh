@@ -18,7 +18,7 @@ logs=/var/log/ci-gridengine
 user=sgeadmin
 controller=sge_qmaster
 host=$(hostname -s)
-slots=${SGE_TEST_SLOTS:-$(nproc)}
+slots=${SGE_TEST_SLOTS:-$(nproc --all)}
 mem=${SGE_TEST_MEM:-$(awk '/^MemTotal:/ {printf "%dM", $2 / 1024 * 0.8}' /proc/meminfo)}
 gpus=${SGE_TEST_GPUS:-1}
 export SGE_ROOT=$root SGE_CELL=$cell

@@ -16,7 +16,7 @@ conf=/etc/slurm/slurm.conf
 marker='# written by the tests of a cluster'
 controller=slurmctld
 host=$(hostname -s)
-cpus=${SLURM_TEST_CPUS:-$(nproc)}
+cpus=${SLURM_TEST_CPUS:-$(nproc --all)}
 mem_mb=${SLURM_TEST_MEM_MB:-$(awk '/^MemTotal:/ {print int($2 / 1024 * 0.8)}' /proc/meminfo)}
 gpus=${SLURM_TEST_GPUS:-1}
 clean=(env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8)
