@@ -257,7 +257,7 @@ def test_no_pipes_refuses_commands_among_embeddings(step, tmp_path, marker):
     for argv in ((["train_plda.py"], tmp_path / "utt2spk", tmp_path / "bad.scp"),
                  (["compute_quality.py", "norm"], tmp_path / "bad.scp"),
                  (["compute_quality.py", "cohort"], tmp_path / "good.scp", tmp_path / "bad.scp")):
-        said = step(*argv[0], "--no-pipes", *argv[1:], tmp_path / "made", code=1)
+        said = step(*argv[0], "--no-pipes", *argv[1:], tmp_path / f"{argv[0][-1]}.out", code=1)
         assert f'bad.scp:2: "b"{REFUSED}' in said
     assert not marker[0].exists()
     with pytest.raises(UserError, match="a command, and --no-pipes runs none"):
