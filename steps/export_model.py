@@ -37,14 +37,19 @@ def main(fbank_config, mfcc_config, vad_config, mean, calibration, overwrite, no
     DATA_DIR is a data directory with features like those that the network was trained on; how they were made is read
     from its records. Where it has wav.scp, the first recording must give its features.
     """
+    from pyspk.calibration import Calibration
     from pyspk.datadir import DataDir
     from pyspk.features import EnergyVad, Fbank, Mfcc, configured
     from pyspk.model import FINAL
-    from pyspk.verifier.folder import CALIBRATION, CONFIG, MEAN, MODEL, check, write_folder
+    from pyspk.verifier.folder import CALIBRATION, CONFIG, MEAN, MODEL, check, speaks_against, write_folder
     from pyspk.verifier.origin import feature_settings, prove
 
     if fbank_config and mfcc_config:
         raise UserError("--fbank-config and --mfcc-config: the features are one or the other; give one of them")
+    if calibration and speaks_against(Calibration.load(calibration)):
+        log.warning("%s: with it a higher score speaks against one speaker, so the scores it was trained on tell "
+                    "nothing; it is left out, and there will be no probabilities", calibration)
+        calibration = None
     data, out = DataDir(data_dir, no_pipes), out_dir or exp_dir
     kind, config = ("mfcc", mfcc_config) if mfcc_config else ("fbank", fbank_config)
     features = feature_settings(

@@ -330,6 +330,14 @@ def test_a_folder_is_made_in_place_too_and_remade_only_when_asked_to(step, score
     assert model.mean is not None and model.calibration == Calibration({"cosine": 2.0}, -1.0)
 
 
+def test_a_calibration_that_tells_nothing_is_left_out_aloud(step, scored, tmp_path):
+    Calibration({"cosine": -2.0}, -1.0).save(tmp_path / "c.json")
+    said = step("export_model.py", "--calibration", tmp_path / "c.json", scored / "exp/tiny", scored / "data/mine",
+                tmp_path / "model")
+    assert f"{tmp_path}/c.json: with it a higher score speaks against one speaker" in said
+    assert Verifier(tmp_path / "model", "cpu").model.calibration is None
+
+
 def test_a_folder_elsewhere_has_all_that_it_takes_and_nothing_else(model):
     assert sorted(path.name for path in model.iterdir() if path.is_file()) == [
         "calibration.json", "final.pt", "mean.vec", "model.json"]

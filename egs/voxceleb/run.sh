@@ -81,7 +81,7 @@ fi
 
 # Stage 6: calibration and fusion, trained on trials among the speakers that training held out.
 #   reads   exp/NAME/spk2id, exp/NAME/xvectors_train/, exp/NAME/scores/eval.{cosine,asnorm}
-#   writes  exp/NAME/calibration/, exp/NAME/calibration.json, exp/NAME/scores/eval.{calibrated,calibrated.metrics}
+#   writes  exp/NAME/calibration/{trials,cosine.json,fusion.json}, exp/NAME/scores/eval.{calibrated,calibrated.metrics}
 if stage_on 6 "calibrate"; then
   need 5 "$scores.cosine" "$scores.asnorm"
   make_calibration_trials.py --cohort "$train_xvectors/spk_xvector.scp" "${again[@]}" \
@@ -91,7 +91,7 @@ if stage_on 6 "calibrate"; then
   score_asnorm.py --top-n "$top_n" --device "$device" "${mean[@]}" "${guard[@]}" \
     "$calibration/train.cosine" "$train_xvectors/xvector.scp" "$calibration/cohort.scp" "$calibration/train.asnorm"
   calibrate.py --utt2spk "$calibration/utt2spk" "${again[@]}" \
-    "$calibration/trials" "$calibration/train.cosine" "$exp/calibration.json"      # of cosines alone, for pyspk verify
+    "$calibration/trials" "$calibration/train.cosine" "$calibration/cosine.json"      # for pyspk verify
   calibrate.py --utt2spk "$calibration/utt2spk" "${again[@]}" \
     "$calibration/trials" "$calibration/train.cosine" "$calibration/train.asnorm" "$calibration/fusion.json"
   apply_calibration.py "${again[@]}" \
@@ -101,14 +101,18 @@ if stage_on 6 "calibrate"; then
 fi
 
 # Stage 7: the report page, and a model folder that moves to another machine whole.
-#   reads   exp/NAME/{final.pt,config.toml,calibration.json,log/train.jsonl,scores/}, data/{train,eval}/
-#   writes  exp/NAME/{report.html,model.json,mean.vec} and, where onnx and onnxruntime are installed, model.onnx
+#   reads   exp/NAME/{final.pt,config.toml,calibration/cosine.json,log/train.jsonl,scores/}, data/{train,eval}/
+#   writes  exp/NAME/{report.html,model.json,mean.vec,calibration.json} and, where onnx and onnxruntime are installed, model.onnx
 if stage_on 7 "report, and export the model"; then
   need 5 "$scores.cosine"
-  need 6 "$exp/calibration.json"
+  need 6 "$calibration/cosine.json"
   make_report.py --trials "$trials" --data "$eval_data" "${trust[@]}" "$exp"
-  export_model.py "${mean[@]}" --calibration "$exp/calibration.json" "${export_opts[@]}" "${trust[@]}" \
-    "$exp" "$train_data"
+  if [ -e "$train_data/.made/feats.scp.json" ] || [ ${#export_opts[@]} -gt 0 ]; then
+    export_model.py "${mean[@]}" --calibration "$calibration/cosine.json" "${export_opts[@]}" "${trust[@]}" \
+      "$exp" "$train_data"
+  else
+    echo "${0##*/}: stage 7 leaves out model.json: how $train_data/feats.scp was made, only you can say (--export-opts)" >&2
+  fi
   if have_packages onnx onnxruntime; then export_onnx.py "${again[@]}" "$exp" "$exp/model.onnx"; fi
 fi
 echo "everything lies in $work_dir/data and, network, embeddings, scores and logs, in $exp" >&2

@@ -112,6 +112,11 @@ def _read_model(folder: Path) -> tuple[dict[str, str], FeatureSettings]:
     return files, features
 
 
+def speaks_against(calibration: Calibration) -> bool:
+    """Whether a higher cosine makes one speaker less likely by it, so that what it was trained on told nothing."""
+    return not calibration.systems.get(SYSTEM, 1.0) > 0
+
+
 def load_calibration(path: Path) -> Calibration:
     """The calibration in `path`. Raises UserError as Calibration.load does, and when Verifier cannot apply it."""
     calibration = Calibration.load(path)
@@ -120,7 +125,7 @@ def load_calibration(path: Path) -> Calibration:
         raise UserError(f"{path}: a calibration of {', '.join([*calibration.systems, *measures])}; of a pair of "
                         f"recordings the score {SYSTEM} is known, and the quality measures {', '.join(MEASURES)}, so "
                         "give calibrate.py no others")
-    if not calibration.systems[SYSTEM] > 0:
+    if speaks_against(calibration):
         raise UserError(f"{path}: with it a higher score speaks against one speaker, so the scores it was trained on "
                         "tell nothing; calibrate on others")
     return calibration
