@@ -41,9 +41,11 @@ def begin(output: str | Path, settings: Mapping[str, object], inputs: Mapping[st
     `output` that are guarded like it, and removed with it when it is made anew. scraps: files of an unfinished output,
     good for going on and for nothing else; removed when it is made anew.
     Until this process ends no other can begin the same output. Raises UserError when one holds it, and when `output`
-    was made from something else, naming the differences, unless `overwrite`.
+    was made from something else, naming the differences, unless `overwrite`; and when an input is one of the files to
+    be written.
     """
     output = Path(output)
+    _refuse_own_input(inputs, (output, *parts))
     record_path = _record_of(output)
     now = {"settings": json.loads(json.dumps(dict(settings))),
            "inputs": {name: fingerprint(path) for name, path in inputs.items()}}
@@ -115,6 +117,14 @@ def settings_of(output: str | Path) -> dict | None:
     """The settings that `output` was made with, as the step that made it gave them; None where no record says so."""
     record = _read(_record_of(Path(output)))
     return record and record["settings"]
+
+
+def _refuse_own_input(inputs: Mapping[str, str | Path], written: Sequence[Path]) -> None:
+    places = {path.resolve() for path in written}
+    for name, path in inputs.items():
+        if Path(path).resolve() in places:
+            raise UserError(f"{path}: is to be written, and is read as well ({name}), so it would be lost; choose "
+                            "another place for the output")
 
 
 def _record_of(path: Path) -> Path:
