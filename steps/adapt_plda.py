@@ -33,7 +33,8 @@ def main(method, within_scale, between_scale, overwrite, no_pipes, plda_dir, xve
     if method == "kaldi":
         settings |= {"within-scale": within_scale, "between-scale": between_scale}
     inputs = {**files_of(plda_dir), "xvector scp": xvector_scp}
-    if begin(out, settings, inputs, overwrite, [out_dir / "mean.vec", out_dir / "transform.mat"]) is State.CURRENT:
+    parts = [out_dir / "mean.vec", out_dir / "transform.mat"]
+    if begin(out, settings, inputs, overwrite, parts, along=parts) is State.CURRENT:
         return log.info("%s is current", out)
 
     from pyspk.scoring.adaptation import adapt
