@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pyspk.console import run
+from pyspk.console import Finite, run
 from pyspk.errors import UserError
 
 log = logging.getLogger("pyspk")
@@ -25,7 +25,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="answer in JS
 def decision_options(command):
     """The options of what decides: --p-target and --threshold."""
     for option in (
-        click.option("--threshold", type=float, help="of the score: above it, it is the same speaker  "
+        click.option("--threshold", type=Finite(), help="of the score: above it, it is the same speaker  "
                      "[default: the calibration's for --p-target]"),
         click.option("--p-target", type=float, default=0.5, show_default=True, help="how often the answer is "
                      "yes, before anything was heard: of a hundred such questions 1 is 0.01"),

@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import logging
+import math
 import os
 import shlex
 import signal
@@ -59,6 +60,17 @@ def run(command: click.Command, name: str | None = None) -> None:
     except OSError as fault:
         log.error("error: %s", _one_line(_of_system(fault)))
     sys.exit(1)
+
+
+class Finite(click.FloatRange):
+    """A number in a range; nan and inf, which click lets pass, are none."""
+
+    def convert(self, value, param, ctx):
+        """As float."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
 
 
 force_option = click.option("--force", is_flag=True, help="go on although the disk seems too small")

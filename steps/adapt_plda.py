@@ -7,7 +7,7 @@ from pathlib import Path
 import bootstrap
 import click
 
-from pyspk.console import no_pipes_option, run
+from pyspk.console import Finite, no_pipes_option, run
 from pyspk.scoring.folder import files_of
 from pyspk.tables.records import State, begin
 
@@ -17,9 +17,9 @@ log = logging.getLogger("pyspk")
 @click.command()
 @click.option("--method", type=click.Choice(["kaldi", "coral"]), default="kaldi", show_default=True,
               help="add the domain's excess of variance, or align the model's covariances to it")
-@click.option("--within-scale", default=0.3, show_default=True, type=click.FloatRange(0),
+@click.option("--within-scale", default=0.3, show_default=True, type=Finite(0),
               help="of kaldi: the share of the excess that goes within speakers")
-@click.option("--between-scale", default=0.7, show_default=True, type=click.FloatRange(0),
+@click.option("--between-scale", default=0.7, show_default=True, type=Finite(0),
               help="of kaldi: the share that goes between speakers")
 @click.option("--overwrite", is_flag=True, help="make anew what was made from other inputs or settings")
 @no_pipes_option
@@ -33,7 +33,8 @@ def main(method, within_scale, between_scale, overwrite, no_pipes, plda_dir, xve
     if method == "kaldi":
         settings |= {"within-scale": within_scale, "between-scale": between_scale}
     inputs = {**files_of(plda_dir), "xvector scp": xvector_scp}
-    if begin(out, settings, inputs, overwrite, [out_dir / "mean.vec", out_dir / "transform.mat"]) is State.CURRENT:
+    parts = [out_dir / "mean.vec", out_dir / "transform.mat"]
+    if begin(out, settings, inputs, overwrite, parts, along=parts) is State.CURRENT:
         return log.info("%s is current", out)
 
     from pyspk.scoring.adaptation import adapt

@@ -43,7 +43,7 @@ def main(prior, qualities, utt2spk, p_targets, c_miss, c_fa, overwrite, trials, 
     table_path = out.with_name(f"{out.name}.costs")
     settings = {"prior": prior, "p-target": p_targets, "c-miss": c_miss, "c-fa": c_fa,
                 "names": [path.name for path in (*scores, *qualities)]}
-    if begin(out, settings, inputs, overwrite, [table_path]) is State.CURRENT:
+    if begin(out, settings, inputs, overwrite, [table_path], along=[table_path]) is State.CURRENT:
         click.echo(read_text(table_path), nl=False)
         return log.info("%s is current", out)
 

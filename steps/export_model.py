@@ -61,7 +61,8 @@ def main(fbank_config, mfcc_config, vad_config, mean, calibration, overwrite, no
     proven = prove(features, data) if data.has("wav.scp") else None
     sources = {path.resolve() for path in (exp_dir / FINAL, exp_dir / CONFIG, *inputs.values())}
     parts = [path for name in (FINAL, CONFIG, MEAN, CALIBRATION) if (path := out / name).resolve() not in sources]
-    if begin(out / MODEL, {"features": asdict(features)}, inputs, overwrite, parts) is State.CURRENT:
+    along = [out / name for name in (FINAL, MEAN, CALIBRATION) if name in inputs]
+    if begin(out / MODEL, {"features": asdict(features)}, inputs, overwrite, parts, along=along) is State.CURRENT:
         return log.info("%s is current", out / MODEL)
     write_folder(out, exp_dir, features, mean, calibration)
     log.info("the recording of utterance %s gives its features" if proven else

@@ -40,7 +40,7 @@ def main(cohort, utts_per_speaker, most_nontargets, fewest_speakers, overwrite, 
     settings = {"utts-per-speaker": utts_per_speaker, "most-nontargets": most_nontargets,
                 "fewest-speakers": fewest_speakers}
     parts = [out_dir / "utt2spk", out_dir / "cohort.scp"]
-    if begin(out, settings, inputs, overwrite, parts) is State.CURRENT:
+    if begin(out, settings, inputs, overwrite, parts, along=parts if cohort else parts[:1]) is State.CURRENT:
         return log.info("%s is current", out)
 
     from pyspk.training.trials import choose_speakers, write_cohort, write_trials

@@ -7,7 +7,7 @@ from pathlib import Path
 import bootstrap
 import click
 
-from pyspk.console import no_pipes_option, run
+from pyspk.console import Finite, no_pipes_option, run
 from pyspk.errors import UserError
 from pyspk.tables.records import State, begin
 
@@ -24,7 +24,7 @@ log = logging.getLogger("pyspk")
               help="what to look at closely: cosine, asnorm, ...  [the last that the recipe makes]")
 @click.option("--p-target", "p_targets", type=click.FloatRange(0, 1, min_open=True, max_open=True), multiple=True,
               default=(0.01, 0.05), show_default=True, help="prior of a target trial in the costs; may be given again")
-@click.option("--audio-mb", type=click.FloatRange(0), default=6.0, show_default=True,
+@click.option("--audio-mb", type=Finite(0), default=6.0, show_default=True,
               help="at most so many megabytes of recordings; 0 for none")
 @click.option("--overwrite", is_flag=True, help="make anew what was made from other inputs or settings")
 @no_pipes_option

@@ -7,7 +7,7 @@ from pathlib import Path
 import bootstrap
 import click
 
-from pyspk.console import no_pipes_option, run
+from pyspk.console import Finite, no_pipes_option, run
 from pyspk.errors import UserError
 
 log = logging.getLogger("pyspk")
@@ -27,7 +27,7 @@ class Numbers(click.ParamType):
 
 
 @click.command()
-@click.option("--hours", type=click.FloatRange(0, min_open=True), help="plan for a corpus of so many hours ...")
+@click.option("--hours", type=Finite(0, min_open=True), help="plan for a corpus of so many hours ...")
 @click.option("--utts", type=click.IntRange(1), help="... so many utterances ...")
 @click.option("--speakers", type=click.IntRange(2), help="... of so many speakers; DATA_DIR is then only measured with")
 @click.option("--train-config", type=Path, help="settings of training, a TOML file; without it the published recipe's")
@@ -43,10 +43,10 @@ class Numbers(click.ParamType):
 @click.option("--machines", type=Numbers(), default="1,8,64", show_default=True, help="for so many machines")
 @click.option("--nj", type=click.IntRange(1), help="jobs at a time on a machine  [default: the cores of this one]")
 @click.option("--num-gpus", default=1, show_default=True, type=click.IntRange(1), help="devices to train on, a machine")
-@click.option("--samples-per-second", type=click.FloatRange(0, min_open=True), help="training's rate on one GPU, "
+@click.option("--samples-per-second", type=Finite(0, min_open=True), help="training's rate on one GPU, "
               "measured elsewhere (log/train.jsonl says it), in place of measuring here")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda: what is measured here")
-@click.option("--budget", default=3.0, show_default=True, type=click.FloatRange(0), help="seconds for each measurement")
+@click.option("--budget", default=3.0, show_default=True, type=Finite(0), help="seconds for each measurement")
 @click.option("--work-dir", type=Path, default=Path(), help="where it will be written  [default: .]")
 @no_pipes_option
 @click.argument("data_dir", type=Path, required=False)

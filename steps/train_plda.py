@@ -31,7 +31,8 @@ def main(lda_dim, rank, n_iterations, overwrite, no_pipes, utt2spk, xvector_scp,
     out = out_dir / "plda"
     settings = {"lda-dim": lda_dim, "rank": rank, "iterations": n_iterations}
     inputs = {"utt2spk": utt2spk, "xvector scp": xvector_scp}
-    if begin(out, settings, inputs, overwrite, [out_dir / "mean.vec", out_dir / "transform.mat"]) is State.CURRENT:
+    parts = [out_dir / "mean.vec", out_dir / "transform.mat"]
+    if begin(out, settings, inputs, overwrite, parts, along=parts) is State.CURRENT:
         return log.info("%s is current", out)
 
     from pyspk.scoring.backend import train

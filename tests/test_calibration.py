@@ -126,9 +126,16 @@ def platts_cost(at, scores, is_target, p_target):
 def test_kinds_apart_give_platts_scale_and_a_warning(caplog):
     scores, is_target = np.array([1.0, 1.5, 3, 4, 4.2]), np.array([False, False, True, True, True])
     fitted = Calibration.fit(scores, is_target, ["s"], 0.3)
-    found = scipy.optimize.minimize(platts_cost, np.zeros(2), (scores, is_target, 0.3), options={"gtol": 1e-9})
+    found = scipy.optimize.minimize(platts_cost, np.zeros(2), (scores, is_target, 0.5), options={"gtol": 1e-9})
     assert [fitted.systems["s"], fitted.offset] == pytest.approx(found.x.tolist(), abs=1e-4)
     assert "the 3 target and 2 nontarget trials are told apart without error" in caplog.text
+
+
+@pytest.mark.parametrize("p_target", [0.01, 0.05, 0.5, 0.99])
+def test_kinds_apart_are_told_apart_by_what_was_fitted_to_them_at_any_prior(p_target):
+    scores = np.concatenate([np.linspace(-0.1, 0.3, 24), np.linspace(0.7, 0.9, 4)])
+    llr = Calibration.fit(scores, np.arange(28) >= 24, ["s"], p_target).apply(scores)
+    assert llr[:24].max() < 0 < llr[24:].min()
 
 
 def test_kinds_that_touch_give_a_finite_scale(caplog):

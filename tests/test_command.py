@@ -10,6 +10,7 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from click import BadParameter
 from click.testing import CliRunner
 from conftest import ROOT, environment
 
@@ -94,6 +95,12 @@ def test_embeddings_are_printed_or_written_in_kaldis_formats(ask, model, tmp_pat
     np.testing.assert_allclose(np.array(lines[1].split("[")[1].rstrip(" ]").split(), np.float32), emb, rtol=1e-6)
     ask("embed", "--output", tmp_path / "e.scp", a, b)
     np.testing.assert_array_equal(ArchiveReader().vector(read_scp(tmp_path / "e.scp")[b]), emb)
+
+
+@pytest.mark.parametrize("threshold", ["nan", "inf", "-inf"])
+def test_a_threshold_is_a_number(ask, a, b, threshold):
+    with pytest.raises(BadParameter, match="is no finite number"):      # JSON has none of these
+        ask("verify", "--json", f"--threshold={threshold}", a, b)
 
 
 @pytest.mark.parametrize(("arguments", "said"), [

@@ -49,7 +49,9 @@ def test_a_damaged_log_is_named(tmp_path):
         file.write('{"epoch": 4, "lo')
     with pytest.raises(UserError, match=r"train\.jsonl:4: not a JSON object"):
         read_reports(folder)
-    for content, said in (("3\n", r"train\.jsonl:1: not a JSON object"), ("", r"train\.jsonl: empty; training")):
+    for content, said in (("3\n", r"train\.jsonl:1: not a JSON object"),
+                          ('{"loss": 1}\n', r"train\.jsonl:1: not a JSON object with an epoch"),
+                          ("", r"train\.jsonl: empty; training")):
         (folder / "log" / "train.jsonl").write_text(content)
         with pytest.raises(UserError, match=said):
             read_reports(folder)

@@ -13,7 +13,7 @@ from pyspk.errors import UserError
 from pyspk.jobs import gridengine, slurm
 from pyspk.jobs.call import Call, parse_call
 from pyspk.jobs.conf import load_conf, parse_conf
-from pyspk.jobs.engine import Array, AwayError, FullError, Stand, View, ask
+from pyspk.jobs.engine import Array, AwayError, FullError, Stand, View, ask, of_task
 from pyspk.jobs.submission import Patience, Submission
 from pyspk.jobs.task import read_status, write_status
 
@@ -151,6 +151,19 @@ def test_why_a_job_is_not_taken(tmp_path, engine, said, fault, words):
     with pytest.raises(fault) as raised:
         engine().submit(Array("name", (program, "-x"), Path("q/x.sh"), "q/x.TASK.out", range(1, 3), None))
     assert str(raised.value).startswith(words)
+
+
+@pytest.mark.parametrize(("engine", "answer", "output"), [
+    (slurm.Slurm, "7", "--output=/MULTITASK/50%%/q/TASKS.%a.out"),
+    (gridengine.GridEngine, "7.1-2:1", "/MULTITASK/50%/q/TASKS.$TASK_ID.out")])
+def test_folders_and_logs_may_be_called_task(tmp_path, engine, answer, output):
+    program = tmp_path / "submit"
+    program.write_text(f'#!/bin/bash\nprintf "%s\\n" "$@" > {tmp_path}/given\necho {answer}\n')
+    program.chmod(0o755)
+    array = Array("name", (str(program),), Path("q/x.sh"), "/MULTITASK/50%/q/TASKS.TASK.out", range(1, 3), None)
+    assert engine().submit(array) == "7"
+    assert output in (tmp_path / "given").read_text().splitlines()
+    assert of_task("MULTITASK/q/TASKS.TASK.status", "3") == "MULTITASK/q/TASKS.3.status"
 
 
 @pytest.mark.parametrize(("said", "views"), [("slurm_load_jobs error: Invalid job id specified", {}),

@@ -1,6 +1,7 @@
 """Score norms: each beside a naive loop, models of one utterance and several, cohorts that cannot serve."""
 
 import statistics
+import time
 import tracemalloc
 
 import numpy as np
@@ -159,3 +160,26 @@ def test_a_gpu_gives_the_same():
                                    rtol=1e-5)
         np.testing.assert_allclose(cross_statistics(emb, cohort, top_n, enroll, test, "cuda"),
                                    cross_statistics(emb, cohort, top_n, enroll, test), rtol=1e-5)
+
+
+def test_an_interrupted_run_leaves_the_other_blocks(monkeypatch, small_blocks):
+    """Ctrl-C comes to the thread that waits; the others must not go through the whole cohort before the end."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    rng, done = np.random.default_rng(0), []
+    emb, cohort = (rng.normal(size=(n, 4)).astype(np.float32) for n in (4000, 25))
+
+    def interrupted(pool, work, numbers):
+        waiting = [pool.submit(work, number) for number in numbers]
+        while not done:
+            time.sleep(0.001)
+        yield waiting
+        raise KeyboardInterrupt
+
+    def take(scores, start):
+        done.append(start)
+        time.sleep(0.01)
+
+    monkeypatch.setattr(cohort_module.ThreadPoolExecutor, "map", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cohort_module._through_blocks(emb, cohort, "cpu", take)
+    assert len(done) < 20                                            # of 1000

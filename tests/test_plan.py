@@ -208,6 +208,8 @@ def test_the_plan_of_voxceleb2_agrees_with_the_documentation(step, tmp_path):
 @pytest.mark.parametrize(("words", "said"), [
     ([], "no corpus: give a DATA_DIR, or --hours, --utts and --speakers"),
     (["--machines", "1,x"], "1,x: not whole numbers above 0 with commas between them, as 1,8,64"),
+    (["--hours", "nan"], "'--hours': nan is no finite number"),
+    (["--samples-per-second", "inf"], "'--samples-per-second': inf is no finite number"),
     (["--online", "workers"], "--online needs --augment-config"),
 ])
 def test_what_cannot_be_planned_is_said(step, words, said):

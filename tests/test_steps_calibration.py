@@ -158,6 +158,9 @@ def test_mistakes_end_in_one_line_and_leave_nothing(followed, tmp_path, step):
     cosine = folder / EXP / "calibration/train.cosine"
     assert "trials have no score" in step("calibrate.py", folder / "data/trials/eval", cosine, tmp_path / "c.json",
                                           code=1)
+    assert "files are told apart by their endings, which must differ" in step(
+        "calibrate.py", folder / "data/trials/eval", cosine, folder / EXP / "scores/eval.cosine", tmp_path / "c.json",
+        code=1)
     assert "Missing argument" in step("calibrate.py", folder / "data/trials/eval", code=1)
     assert "calibration.json.costs: not JSON; calibrate.py makes a calibration" in step(
         "apply_calibration.py", folder / EXP / "calibration.json.costs", cosine, tmp_path / "out", code=1)

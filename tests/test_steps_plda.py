@@ -69,6 +69,8 @@ def test_a_back_end_is_trained_scored_and_adapted(evaluation, tmp_path, step):
     (["train_plda.py", "UTT2SPK", "TRAIN"], "Missing argument 'OUT_DIR'"),
     (["train_plda.py", "UTT2SPK", "EVAL", "OUT"], "eval.scp: 320 of the 360 names wanted are not there (s000-5,"),
     (["train_plda.py", "--lda-dim", "9", "UTT2SPK", "TRAIN", "OUT"], "--lda-dim 9: embeddings of 5 dimensions and 60"),
+    (["train_plda.py", "/dev/null", "TRAIN", "OUT"], '/dev/null: empty; it has a line "utterance speaker" for each'),
+    (["adapt_plda.py", "--within-scale", "nan", "none", "EVAL", "OUT"], "'--within-scale': nan is no finite number"),
     (["train_plda.py", "--rank", "0", "UTT2SPK", "TRAIN", "OUT"], "0 is not in the range x>=1"),
     (["score_plda.py", "none", "TRIALS", "EVAL", "EVAL", "OUT"], "none/mean.vec: no such file"),
     (["score_asnorm.py", "--plda", "none", "TRIALS", "EVAL", "TRAIN", "OUT"], "none/mean.vec: no such file"),

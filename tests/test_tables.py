@@ -118,6 +118,27 @@ def test_records_guard_parts_and_files_made_elsewhere(tmp_path):
         begin(tmp_path / "feats.scp", {}, {})
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_input_is_no_output(tmp_path, overwrite):
+    source = tmp_path / "scores"
+    source.write_text("hours of work")
+    (tmp_path / "link").symlink_to(source)
+    for output, parts in ((source, []), (tmp_path / "link", []), (tmp_path / "out", [source])):
+        with pytest.raises(UserError, match=r"scores: is to be written, and is read as well \(scores 1\)"):
+            begin(output, {}, {"scores 1": source}, overwrite, parts)
+    assert source.read_text() == "hours of work"
+
+
+def test_an_output_that_lacks_what_belongs_to_it_is_made_again(tmp_path):
+    out, beside = tmp_path / "plda", tmp_path / "mean.vec"
+    begin(out, {}, {}, along=[beside])
+    for path in (out, beside):
+        path.touch()
+    assert begin(out, {}, {}, along=[beside]) is State.CURRENT
+    beside.unlink()
+    assert begin(out, {}, {}, along=[beside]) is State.BEGUN and not out.exists()
+
+
 def test_scraps_go_before_the_record_changes_and_stay_for_going_on(tmp_path):
     out, shard = tmp_path / "feats.scp", tmp_path / "feats.1.ark"
     begin(out, {"bins": 40}, {})

@@ -147,6 +147,11 @@ def test_an_embedding_without_direction_is_refused(verifier):
         verifier.verify(Voice(mean, 1.0), Voice(mean + 1, 1.0))
 
 
+def test_embeddings_of_two_sizes_are_refused(verifier):
+    with pytest.raises(UserError, match="embeddings of 16 and 5 dimensions do not come from one model; enroll again"):
+        verifier.verify(Voice(np.ones(16, np.float32), 3.0), Voice(np.ones(5, np.float32), 3.0))
+
+
 # ---- recordings
 
 def test_samples_are_taken_as_soundfile_gives_them(verifier, wavs):
@@ -305,6 +310,8 @@ def test_a_name_that_somebody_has_is_refused(tmp_path):
     ("{", "ann.json: no enrolled speaker, or damaged"),
     ('{"embedding": [[1]], "voice_s": 1, "network": "abc"}', "no enrolled speaker, or damaged"),
     ('{"embedding": [1], "voice_s": 1, "network": "xyz"}', "enrolled with another network"),
+    ('{"embedding": [1], "voice_s": -1, "network": "abc"}', "damaged .it has -1 s of voice"),
+    ('{"embedding": [1], "voice_s": NaN, "network": "abc"}', "damaged .it has nan s of voice"),
 ])
 def test_what_is_no_enrolled_speaker_is_refused(tmp_path, content, said):
     if content is not None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from pyspk.calibration.model import Calibration
 from pyspk.calibration.quality import symmetric_names, trial_qualities
-from pyspk.errors import UserError
+from pyspk.errors import UserError, first_few
 from pyspk.metrics import Cost, Evaluation
 from pyspk.scoring.table import aligned, speakers_of
 from pyspk.scoring.trials import Scores, Trials, match, read_scores, read_trials, write_scores
@@ -22,8 +22,13 @@ def fit_files(trials: str | Path, score_files: Sequence[str | Path], p_target: f
     """(calibration of the score files on these trials, the lines of expected_costs).
 
     Systems and quality measures are called what column_name says of their files.
-    Raises UserError as read_trials, read_scores, match, trial_qualities and Calibration.fit do.
+    Raises UserError for files with one ending, and as read_trials, read_scores, match, trial_qualities and
+    Calibration.fit do.
     """
+    for files in (score_files, quality_files):
+        if len({column_name(path) for path in files}) < len(files):
+            raise UserError(f"{first_few(files)}: files are told apart by their endings, which must differ; give each "
+                            "an ending of its own, a.resnet and b.ecapa (links will do)")
     listed = read_trials(trials)
     scores = np.stack([match(listed, read_scores(path), trials, path) for path in score_files], axis=1)
     qualities = trial_qualities(listed, quality_files)

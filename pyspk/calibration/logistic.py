@@ -22,7 +22,8 @@ def fit_llr(columns: np.ndarray, is_target: np.ndarray, p_target: float) -> tupl
 
     columns (n, k) float, each finite and not constant; is_target (n,) bool, of both kinds; 0 < p_target < 1.
     Where a weighted sum ranks no target below a nontarget there is no minimum. Then the labels are softened as by
-    Platt 1999, "Probabilistic outputs for support vector machines", and the log says so.
+    Platt 1999, "Probabilistic outputs for support vector machines", at P = 1/2, whatever p_target is, and the log says
+    so: at a small P the soft part of the nontargets would outweigh the targets.
     """
     mean, std = columns.mean(axis=0), columns.std(axis=0)
     problem = _Problem(columns, is_target, mean, std, p_target)
@@ -32,6 +33,7 @@ def fit_llr(columns: np.ndarray, is_target: np.ndarray, p_target: float) -> tupl
         n_nontarget = len(is_target) - n_target
         log.warning("the %d target and %d nontarget trials are told apart without error, which leaves the scale open: "
                      "it is a guess (Platt's); calibrate on more trials", n_target, n_nontarget)
+        problem = _Problem(columns, is_target, mean, std, 0.5)
         solution, _ = problem.minimum(1 / (n_target + 2), 1 / (n_nontarget + 2))
     weights = solution[:-1] / std
     return weights, float(solution[-1] - weights @ mean)

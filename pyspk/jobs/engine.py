@@ -48,7 +48,7 @@ class Array(NamedTuple):
     name: str                 # no other job has it
     words: tuple[str, ...]    # the command that submits, with its options
     script: Path
-    output: str               # where what a task itself says goes; TASK stands for its number
+    output: str               # where what a task itself says goes; its last TASK stands for its number
     tasks: range
     at_once: int | None       # tasks that may run at a time, where the options say so
 
@@ -74,6 +74,12 @@ class Engine(Protocol):
 
     def cancel(self, name: str) -> None:
         """Take the job of that name, if it is there, out of the queue, and end what runs of it."""
+
+
+def of_task(template: str, number: str) -> str:
+    """The path of one task: `number` in place of the last TASK of `template`; the folders before it may be called so.
+    """
+    return number.join(template.rsplit("TASK", 1))
 
 
 def ask(argv: Sequence[str], engine: str, away: str) -> subprocess.CompletedProcess:

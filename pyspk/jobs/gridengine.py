@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-from pyspk.jobs.engine import Array, AwayError, FullError, Stand, View, ask, one_line, refusal
+from pyspk.jobs.engine import Array, AwayError, FullError, Stand, View, ask, of_task, one_line, refusal
 
 _AWAY = r"unable to contact qmaster|unable to send message|commlib error|can't connect|got (select|send|read) error"
 _FULL = r"only \d+ jobs are allowed|job rejected: .*(limit|allowed)|queue is full"
@@ -37,7 +37,7 @@ class GridEngine:
         check = () if "-w" in array.words else ("-w", "e")
         done = self._ask(*array.words, *check, *_warning(array.words), "-terse", "-N", array.name,
                          "-t", f"{array.tasks[0]}-{array.tasks[-1]}", "-j", "y",
-                         "-o", array.output.replace("TASK", "$TASK_ID"), str(array.script))
+                         "-o", of_task(array.output, "$TASK_ID"), str(array.script))
         number = re.search(r"^(\d+)(\.|$)", done.stdout, re.MULTILINE)
         if done.returncode == 0 and number:
             return number[1]

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from pyspk.jobs.engine import Array, AwayError, FullError, Stand, View, ask, one_line, refusal
+from pyspk.jobs.engine import Array, AwayError, FullError, Stand, View, ask, of_task, one_line, refusal
 
 _AWAY = r"unable to contact slurm|connection refused|timed out|zero bytes were transmitted|connect failure|" \
         r"communication connection|protocol authentication|munge"
@@ -37,7 +37,7 @@ class Slurm:
     def submit(self, array: Array) -> str:
         """See engine.Engine."""
         limit = f"%{array.at_once}" if array.at_once else ""
-        output = array.output.replace("%", "%%").replace("TASK", "%a")
+        output = of_task(array.output.replace("%", "%%"), "%a")
         done = self._ask(*array.words, "--parsable", f"--array={array.tasks[0]}-{array.tasks[-1]}{limit}",
                          f"--job-name={array.name}", f"--output={output}", str(array.script))
         number = re.search(r"^(?:Submitted batch job )?(\d+)", done.stdout, re.MULTILINE)

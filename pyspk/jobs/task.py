@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pyspk.errors import UserError
 from pyspk.jobs.call import Call
+from pyspk.jobs.engine import of_task
 from pyspk.jobs.guard import Guard
 from pyspk.jobs.here import POLL_S, Job
 from pyspk.tables.atomic import not_through_links
@@ -30,7 +31,7 @@ def main() -> None:
         signal.signal(number, lambda number, _: arrived.append(number))
     task, about = int(sys.argv[1]), json.load(sys.stdin)
     call = Call.from_json(about["call"])
-    status = Path(about["status"].replace("TASK", str(task)))
+    status = Path(of_task(about["status"], str(task)))
     try:
         with Guard() as guard:
             job = Job(call, task, guard)

@@ -94,6 +94,8 @@ def train(utt2spk: str | Path, scp: str | Path, out_dir: str | Path, lda_dim: in
     and train_plda do.
     """
     spk_of = read_table(utt2spk)
+    if not spk_of:
+        raise UserError(f"{utt2spk}: empty; it has a line \"utterance speaker\" for each utterance to train on")
     numbers: dict[str, int] = {}
     spk = np.array([numbers.setdefault(name, len(numbers)) for name in spk_of.values()])
     names = list(spk_of)

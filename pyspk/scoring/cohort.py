@@ -5,6 +5,7 @@ its cache, and takes the highest by selection, not by sorting.
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -118,7 +119,11 @@ def _through_blocks(emb: np.ndarray, cohort: np.ndarray, device: Device, take: C
     if not is_cpu:
         return work(0)
     with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        list(pool.map(work, range(n_threads)))
+        try:
+            list(pool.map(work, range(n_threads)))
+        except BaseException:
+            deque(starts, maxlen=0)                                  # interrupted: the threads find nothing left to do
+            raise
     return torch.set_num_threads(n_threads)                          # MKL's own count is one for all threads
 
 

@@ -34,21 +34,25 @@ class State(Enum):
 
 
 def begin(output: str | Path, settings: Mapping[str, object], inputs: Mapping[str, str | Path],
-          overwrite: bool = False, parts: Sequence[Path] = (), scraps: Sequence[Path] = ()) -> State:
+          overwrite: bool = False, parts: Sequence[Path] = (), scraps: Sequence[Path] = (),
+          along: Sequence[Path] = ()) -> State:
     """How `output` stands; when it must be made (or made anew), the record of this run is left beside it.
 
     settings: JSON values that decide the content. inputs: name -> file that was read. parts: files made on the way to
     `output` that are guarded like it, and removed with it when it is made anew. scraps: files of an unfinished output,
     good for going on and for nothing else; removed when it is made anew.
+    along: what `output` is of no use without; while one of these is missing `output` is not current, but begun.
     Until this process ends no other can begin the same output. Raises UserError when one holds it, and when `output`
-    was made from something else, naming the differences, unless `overwrite`.
+    was made from something else, naming the differences, unless `overwrite`; and when an input is one of the files to
+    be written.
     """
     output = Path(output)
+    _refuse_own_input(inputs, (output, *parts))
     record_path = _record_of(output)
     now = {"settings": json.loads(json.dumps(dict(settings))),
            "inputs": {name: fingerprint(path) for name, path in inputs.items()}}
     before = _read(record_path)
-    if before == now and output.exists():
+    if before == now and all(path.exists() for path in (output, *along)):
         return State.CURRENT
     there = [path for path in (output, *parts) if path.exists()]
     if before != now and there and not overwrite:
@@ -56,6 +60,8 @@ def begin(output: str | Path, settings: Mapping[str, object], inputs: Mapping[st
         raise UserError(f"{there[0]} exists, but {reason}; --overwrite makes it anew, or choose another place")
     hold(output)
     if before == now:
+        if along:
+            output.unlink(missing_ok=True)      # it must not be there before the rest is
         return State.BEGUN
     for path in (*there, *scraps):
         path.unlink(missing_ok=True)
@@ -115,6 +121,14 @@ def settings_of(output: str | Path) -> dict | None:
     """The settings that `output` was made with, as the step that made it gave them; None where no record says so."""
     record = _read(_record_of(Path(output)))
     return record and record["settings"]
+
+
+def _refuse_own_input(inputs: Mapping[str, str | Path], written: Sequence[Path]) -> None:
+    places = {path.resolve() for path in written}
+    for name, path in inputs.items():
+        if Path(path).resolve() in places:
+            raise UserError(f"{path}: is to be written, and is read as well ({name}), so it would be lost; choose "
+                            "another place for the output")
 
 
 def _record_of(path: Path) -> Path:

@@ -28,8 +28,8 @@ def read_reports(folder: str | Path) -> list[dict]:
             reports.append(json.loads(line))
         except ValueError:
             reports.append(None)
-        if not isinstance(reports[-1], dict):
-            raise UserError(f"{path}:{number}: not a JSON object; train again, or remove the line")
+        if not isinstance(reports[-1], dict) or not isinstance(reports[-1].get("epoch"), int | float):
+            raise UserError(f"{path}:{number}: not a JSON object with an epoch; train again, or remove the line")
     if not reports:
         raise UserError(f"{path}: empty; training (stage 3) writes a line after each epoch")
     return reports

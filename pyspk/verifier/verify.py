@@ -135,6 +135,9 @@ class Verifier:
 
     def _score(self, a: Voice, b: Voice) -> float:
         """The cosine of two embeddings less the model's mean, as score_cosine.py computes it."""
+        if a.emb.shape != b.emb.shape:
+            raise UserError(f"embeddings of {len(a.emb)} and {len(b.emb)} dimensions do not come from one model; "
+                            "enroll again with this one")
         emb = np.stack([a.emb, b.emb])                                           # (2, D)
         if self.model.mean is not None:
             emb = emb - self.model.mean

@@ -1,6 +1,7 @@
 """Enrolled speakers in a folder, one JSON file each: NAME.json."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,6 +51,8 @@ def _read(path: Path, network_id: str) -> Voice:
         emb, voice_s, network = np.array(saved["embedding"], np.float32), float(saved["voice_s"]), saved["network"]
         if emb.ndim != 1 or not np.isfinite(emb).all():
             raise ValueError("its embedding is none")
+        if not 0 < voice_s < math.inf:
+            raise ValueError(f"it has {voice_s:g} s of voice")
     except (ValueError, TypeError, KeyError) as fault:
         raise UserError(f"{path}: no enrolled speaker, or damaged ({fault}); remove it, or enroll again") from None
     if network != network_id:
