@@ -404,6 +404,11 @@ def test_a_mistake_is_one_line(exp, step, arguments, said):
     assert not (exp / "report.html").exists()
 
 
+def test_scores_that_are_empty_are_not_left_out_in_silence(exp, step):
+    (exp / "scores" / "eval.asnorm").write_text("")
+    assert f"{exp}/scores/eval.asnorm: its first line is no score" in step("make_report.py", exp, code=1)
+
+
 def test_a_table_in_the_data_that_groups_nothing_is_left_out_aloud(exp, step):
     table = exp.parents[1] / "data" / "eval" / "utt2room"
     table.write_text("ann-1 hall\n")

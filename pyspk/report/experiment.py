@@ -135,8 +135,11 @@ def _score_files(folder: Path) -> dict[str, dict[str, Path]]:
     """Trial list -> kind -> score file, the kinds in the order in which they are made."""
     by_list: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.glob("[!.]*.*"), key=_when_made):
+        kind = path.suffix.removeprefix(".")
         if path.is_file() and _holds_scores(path):
-            by_list.setdefault(path.stem, {})[path.suffix.removeprefix(".")] = path
+            by_list.setdefault(path.stem, {})[kind] = path
+        elif kind in _KINDS:
+            raise UserError(f"{path}: its first line is no score; make it again, or take it away")
     if not by_list:
         raise UserError(f"{folder}: there are no score files; scoring (stage 5) writes TRIALS.cosine there")
     return by_list
