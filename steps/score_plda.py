@@ -19,6 +19,8 @@ log = logging.getLogger("pyspk")
               help='the enroll names are models; FILE has lines "MODEL UTT UTT ...", as spk2utt')
 @click.option("--normalize-length", is_flag=True,
               help="scale each vector in the model's space too, as Kaldi's ivector-plda-scoring does by default")
+@click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda, cuda:1, ...: files take longer to "
+              "read and to write than scores to compute, so that a GPU gains little")
 @click.option("--overwrite", is_flag=True, help="make anew what was made from other inputs or settings")
 @force_option
 @no_pipes_option
@@ -27,7 +29,7 @@ log = logging.getLogger("pyspk")
 @click.argument("enroll_scp", type=Path)
 @click.argument("test_scp", type=Path)
 @click.argument("out", type=Path)
-def main(enroll_map, normalize_length, overwrite, force, no_pipes, plda_dir, trials, enroll_scp, test_scp, out):
+def main(enroll_map, normalize_length, device, overwrite, force, no_pipes, plda_dir, trials, enroll_scp, test_scp, out):
     """Write "ENROLL TEST SCORE" to OUT for each line of TRIALS; above 0 one speaker is likelier than two.
 
     PLDA_DIR is of train_plda.py, or of Kaldi: mean.vec, plda and, if there is one, transform.mat. ENROLL_SCP and
@@ -45,8 +47,11 @@ def main(enroll_map, normalize_length, overwrite, force, no_pipes, plda_dir, tri
     from pyspk.tables.archive import refuse_commands_in
     if no_pipes:
         refuse_commands_in(enroll_scp, test_scp)
+    if device != "cpu":
+        from pyspk.model import choose_device
+        device = str(choose_device(device))
     check_scores(out, trials, force)
-    n_scores = score_file(plda_dir, trials, enroll_scp, test_scp, out, enroll_map, normalize_length)
+    n_scores = score_file(plda_dir, trials, enroll_scp, test_scp, out, enroll_map, normalize_length, device)
     return log.info("wrote %d scores to %s", n_scores, out)
 
 

@@ -5,8 +5,10 @@ import threading
 import time
 from itertools import chain
 
+import numpy as np
 import pytest
 
+from pyspk.scoring import blocks
 from pyspk.scoring.blocks import in_order, n_threads
 
 
@@ -38,3 +40,24 @@ def test_a_fault_in_a_block_comes_through():
 def test_the_limit_of_threads_is_kept(monkeypatch, limit, expected):
     monkeypatch.setenv("OMP_NUM_THREADS", limit)
     assert n_threads() == (expected or len(os.sched_getaffinity(0)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_inner_products_by_threads_and_by_torch_are_those_of_a_loop(dtype):
+    rng = np.random.default_rng(0)
+    left, right = (rng.normal(size=(n, 7)).astype(dtype) for n in (5, 9))
+    rows, others = rng.integers(5, size=blocks._BLOCK_TRIALS + 3), rng.integers(9, size=blocks._BLOCK_TRIALS + 3)
+    naive = [sum(float(a) * float(b) for a, b in zip(left[i], right[j], strict=True))
+             for i, j in zip(rows, others, strict=True)]
+    by_threads = blocks.inner_products(left, right, rows.astype(np.int32), others)
+    by_torch = blocks._by_torch(left, right, rows.astype(np.int32), others, "cpu")
+    for got in (by_threads, by_torch):
+        assert got.dtype == dtype
+        np.testing.assert_allclose(got, naive, atol=1e-5 if dtype is np.float32 else 1e-12)
+
+
+def test_torch_takes_more_trials_than_one_block(monkeypatch):
+    monkeypatch.setattr(blocks, "_BLOCK_TRIALS_GPU", 4)
+    emb = np.eye(3, dtype=np.float32)
+    rows = np.arange(11) % 3
+    assert blocks._by_torch(emb, emb, rows, np.zeros(11, int), "cpu").tolist() == [float(i % 3 == 0) for i in range(11)]

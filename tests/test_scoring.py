@@ -6,7 +6,7 @@ import scipy.spatial.distance
 from score_world import write, write_embeddings
 
 from pyspk.errors import UserError
-from pyspk.scoring import cosine, table, trials
+from pyspk.scoring import blocks, cosine, table, trials
 from pyspk.tables.archive import write_vector
 
 
@@ -112,7 +112,7 @@ def corpus(tmp_path):
 @pytest.mark.parametrize("is_centred", [False, True])
 def test_cosine_scores_equal_scipys(corpus, monkeypatch, is_centred):
     folder, emb, pairs = corpus
-    monkeypatch.setattr(cosine, "_BLOCK_TRIALS", 7)
+    monkeypatch.setattr(blocks, "_BLOCK_TRIALS", 7)
     mean = np.linspace(-0.5, 0.5, 8, dtype=np.float32) * is_centred
     write_vector(folder / "mean.vec", mean)
     n = cosine.score_file(folder / "trials", folder / "eval.scp", folder / "eval.scp", folder / "out",

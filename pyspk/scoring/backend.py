@@ -108,7 +108,7 @@ def train(utt2spk: str | Path, scp: str | Path, out_dir: str | Path, lda_dim: in
 
 
 def score_file(folder: str | Path, trials: str | Path, enroll_scp: str | Path, test_scp: str | Path, out: str | Path,
-               enroll_map: str | Path | None = None, normalizes_length: bool = False) -> int:
+               enroll_map: str | Path | None = None, normalizes_length: bool = False, device: str = "cpu") -> int:
     """Write PLDA's log likelihood ratio of each trial to `out`, in the order of the trials; returns how many.
 
     folder: of a back end. With enroll_map the enroll names are models, each of as many utterances as it names; the
@@ -119,7 +119,7 @@ def score_file(folder: str | Path, trials: str | Path, enroll_scp: str | Path, t
     listed = read_trials(trials)
     found = trial_vectors(listed, enroll_scp, test_scp, frontend.read, enroll_map)
     u = plda.project(found.emb, found.n_utts if normalizes_length else None)
-    score = log_likelihood_ratios(plda.psi, u, found.n_utts, found.enroll, found.test)
+    score = log_likelihood_ratios(plda.psi, u, found.n_utts, found.enroll, found.test, device)
     write_scores(out, Scores(listed.names, listed.enroll, listed.test, score))
     return len(score)
 

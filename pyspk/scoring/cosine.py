@@ -1,18 +1,15 @@
 """Cosine scores of a trial list, from the embeddings that it names and no others."""
 
-from collections import deque
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from pyspk.scoring.blocks import in_order
+from pyspk.scoring.blocks import inner_products
 from pyspk.scoring.trials import Scores, Trials, read_trials, write_scores
 from pyspk.scoring.vectors import TrialVectors, check_dim, read_vectors, to_norm_1, trial_vectors
 from pyspk.tables.archive import read_vector
-
-_BLOCK_TRIALS = 1 << 12                  # scored at a time by a thread: 2 x 4 MiB of embeddings at D = 256
 
 
 class Enrollment(NamedTuple):
@@ -26,7 +23,7 @@ AVERAGES = ("embedding", "score")
 
 
 def score_file(trials: str | Path, enroll_scp: str | Path, test_scp: str | Path, out: str | Path,
-               mean: str | Path | None = None, enrollment: Enrollment | None = None) -> int:
+               mean: str | Path | None = None, enrollment: Enrollment | None = None, device: str = "cpu") -> int:
     """Write the cosine score of each trial to `out`, in the order of the trials; returns how many.
 
     Enroll names are looked up in enroll_scp, test names in test_scp. mean: rxfilename of a vector (D,) that is taken
@@ -34,20 +31,9 @@ def score_file(trials: str | Path, enroll_scp: str | Path, test_scp: str | Path,
     """
     listed = read_trials(trials)
     found = trial_embeddings(listed, enroll_scp, test_scp, None if mean is None else read_vector(mean), enrollment)
-    score = cosine(found.emb, found.enroll, found.test)
+    score = inner_products(found.emb, found.emb, found.enroll, found.test, device)
     write_scores(out, Scores(listed.names, listed.enroll, listed.test, score))
     return len(score)
-
-
-def cosine(emb: np.ndarray, enroll: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """The inner products (n,) of rows enroll (n,) and test (n,) of emb (m, D), some trials at a time."""
-    score = np.empty(len(enroll), dtype=emb.dtype)
-
-    def fill(block: slice) -> None:
-        np.einsum("nd,nd->n", emb[enroll[block]], emb[test[block]], out=score[block])
-
-    deque(in_order(fill, len(score), _BLOCK_TRIALS), maxlen=0)
-    return score
 
 
 def trial_embeddings(pairs: Trials | Scores, enroll_scp: str | Path, test_scp: str | Path,

@@ -8,7 +8,6 @@ some psi 0.
 """
 
 import re
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,13 +15,12 @@ import numpy as np
 import scipy.linalg
 
 from pyspk.errors import UserError
-from pyspk.scoring.blocks import in_order
+from pyspk.scoring.blocks import inner_products
 from pyspk.tables.atomic import atomic_write
 from pyspk.tables.matrix import encode, parse_head
 from pyspk.tables.stream import text_of
 from pyspk.tables.text import read_bytes
 
-_BLOCK_TRIALS = 1 << 12
 _BINARY, _BEGIN, _END = b"\0B", b"<Plda> ", b"</Plda> "
 
 
@@ -70,8 +68,8 @@ class Plda(NamedTuple):
         return u
 
 
-def log_likelihood_ratios(psi: np.ndarray, u: np.ndarray, n_utts: np.ndarray, enroll: np.ndarray,
-                          test: np.ndarray) -> np.ndarray:
+def log_likelihood_ratios(psi: np.ndarray, u: np.ndarray, n_utts: np.ndarray, enroll: np.ndarray, test: np.ndarray,
+                          device: str = "cpu") -> np.ndarray:
     """Log likelihood ratio (n,) float64 of each trial: one speaker against two.
 
     psi (D,); u (m, D): projected means of n_utts (m,) utterances; enroll, test (n,): rows of u, test of one utterance
@@ -85,10 +83,9 @@ def log_likelihood_ratios(psi: np.ndarray, u: np.ndarray, n_utts: np.ndarray, en
     for n in np.unique(n_of_trial):
         terms = _terms(psi, n)
         of_enroll, of_test = u ** 2 @ terms.enroll, u ** 2 @ terms.test
-        weighted, trials = u * terms.both, np.flatnonzero(n_of_trial == n)
-        for some, products in in_order(partial(_products, weighted, u, enroll, test, trials), len(trials),
-                                       _BLOCK_TRIALS):
-            score[some] = products + of_enroll[enroll[some]] + of_test[test[some]] + terms.constant
+        trials = np.flatnonzero(n_of_trial == n)
+        products = inner_products(u * terms.both, u, enroll[trials], test[trials], device)
+        score[trials] = products + of_enroll[enroll[trials]] + of_test[test[trials]] + terms.constant
     return score
 
 
@@ -120,13 +117,6 @@ def _terms(psi: np.ndarray, n: int) -> _Terms:
     shrink = n * psi / (n * psi + 1)
     one, two = 1 + psi / (n * psi + 1), 1 + psi                      # variances of u_t if one speaker spoke, if two did
     return _Terms(shrink / one, -0.5 * shrink ** 2 / one, -0.5 * (1 / one - 1 / two), -0.5 * np.log(one / two).sum())
-
-
-def _products(left: np.ndarray, right: np.ndarray, enroll: np.ndarray, test: np.ndarray, trials: np.ndarray,
-              block: slice) -> tuple[np.ndarray, np.ndarray]:
-    """Some of `trials`, and the inner product of the two rows of each."""
-    some = trials[block]
-    return some, np.einsum("nd,nd->n", left[enroll[some]], right[test[some]])
 
 
 def write_plda(path: str | Path, plda: Plda, text: bool = False) -> None:
