@@ -146,10 +146,11 @@ def test_kaldis_length_normalisation_may_be_had(trained, tmp_path):
     assert scores_of(tmp_path / "out") == [pytest.approx(one - two, rel=1e-5)]
 
 
-def test_a_folder_of_kaldis_serves_with_an_offset_or_without_a_transform(tmp_path):
+def test_a_folder_of_kaldis_serves_with_an_offset_or_without_a_transform(tmp_path, caplog):
     write_vector(tmp_path / "mean.vec", np.array([1.0, 2.0]))
     write_plda(tmp_path / "plda", Plda(np.zeros(2), np.eye(2), np.ones(2)))
     assert read_backend(tmp_path)[0].transform.tolist() == [[1, 0], [0, 1]]
+    assert f"{tmp_path}: no transform.mat" in caplog.text
     kaldiio.save_mat(str(tmp_path / "transform.mat"), np.array([[1, 2, 3], [4, 5, 6]], dtype=np.float32))
     frontend, plda = read_backend(tmp_path)
     assert frontend.transform.tolist() == [[1, 2], [4, 5]] and frontend.offset.tolist() == [3, 6]

@@ -145,6 +145,9 @@ def read_backend(folder: str | Path) -> tuple[Frontend, Plda]:
     transform, offset = np.eye(len(mean), dtype=np.float32), 0.0
     if (folder / TRANSFORM).exists():
         transform = ArchiveReader().matrix(str(folder / TRANSFORM))
+    else:
+        log.warning("%s: no %s, so embeddings are centred and brought to one length, and not transformed", folder,
+                    TRANSFORM)
     if transform.shape[1] == len(mean) + 1:
         transform, offset = transform[:, :-1], transform[:, -1]
     if transform.shape != (len(plda.mean), len(mean)):
