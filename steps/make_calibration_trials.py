@@ -20,7 +20,8 @@ log = logging.getLogger("pyspk")
 @click.option("--cohort", type=Path, metavar="SCP",
               help="speakers' embeddings; those in no trial go to OUT_DIR/cohort.scp")
 @click.option("--utts-per-speaker", type=click.IntRange(2), default=20, show_default=True, help="at most")
-@click.option("--most-nontargets", type=click.IntRange(1), default=500_000, show_default=True, help="of all pairs")
+@click.option("--most-nontargets", type=click.IntRange(1), default=500_000, show_default=True,
+              help="at most so many trials of two speakers, evenly spaced among all of theirs")
 @click.option("--fewest-speakers", type=click.IntRange(2), default=10, show_default=True,
               help="with fewer that were not trained on, take others too, and warn")
 @click.option("--overwrite", is_flag=True, help="make anew what was made from other inputs or settings")
