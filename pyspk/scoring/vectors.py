@@ -8,6 +8,7 @@ import numpy as np
 
 from pyspk.errors import UserError, first_few
 from pyspk.scoring.trials import Scores, Trials, look_up
+from pyspk.tables.alike import read_alike
 from pyspk.tables.archive import ArchiveReader, read_scp
 from pyspk.tables.text import Faults, read_table
 
@@ -92,11 +93,13 @@ def _blocks(scp: str | Path, table: dict[str, str], names: list[str],
     dim = len(reader.vector(rxfilenames[0]))
     for start in range(0, len(names), n_rows):
         block = slice(start, min(start + n_rows, len(names)))
-        emb = np.empty((block.stop - start, dim), dtype=np.float32)
-        for row in range(start, block.stop):
-            vector = reader.vector(rxfilenames[row])
-            check_dim(vector, dim, f'{scp}: "{names[row]}"', f'"{names[0]}"')
-            emb[row - start] = vector
+        emb = read_alike(rxfilenames[block], dim)
+        if emb is None:
+            emb = np.empty((block.stop - start, dim), dtype=np.float32)
+            for row in range(start, block.stop):
+                vector = reader.vector(rxfilenames[row])
+                check_dim(vector, dim, f'{scp}: "{names[row]}"', f'"{names[0]}"')
+                emb[row - start] = vector
         yield block, emb
 
 
