@@ -26,24 +26,32 @@ _SUFFIXES = ("ark", "scp", "failed")
 
 @dataclass(frozen=True)
 class Shards:
-    """The shards FOLDER/PREFIX.J.{ark,scp} of the values of `keys`, made by n_jobs jobs of the runner `cmd`."""
+    """The shards FOLDER/PREFIX.J.{ark,scp} of the values of `keys`, made by at most nj jobs of the runner `cmd`.
+
+    In a job, `keys` are those of its share alone: DataDir(..., share=(job, nj)).
+    """
 
     prefix: str
     folder: Path
     log_folder: Path
     keys: Sequence[str]
-    n_jobs: int
+    nj: int
     cmd: str
+
+    @property
+    def n_jobs(self) -> int:
+        """How many jobs there are: none has nothing to do."""
+        return min(self.nj, len(self.keys))
 
     def write(self, job: int, compute: Callable[[str], np.ndarray], compress: bool = False,
               allow_failures: int = 0) -> None:
-        """What one job does: write compute(key) for each key of its share. A shard that is there is left as it is.
+        """What one job does: write compute(key) for each key. A shard that is there is left as it is.
 
         A UserError of compute is that key's failure, logged with its reason. Up to allow_failures of them are left out
         of the shard and listed beside it. Raises UserError, after all keys were tried, when there are more; there is no
         shard then.
         """
-        keys = list(self.keys[(job - 1) * len(self.keys) // self.n_jobs:job * len(self.keys) // self.n_jobs])
+        keys = list(self.keys)
         ark, scp, failed_list = self._paths(job)
         if self._is_whole(job, keys):
             log.info("%s is current", scp)

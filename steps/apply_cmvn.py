@@ -46,12 +46,11 @@ def main(nj, cmd, overwrite, force, no_pipes, job, sliding, cmn_window, min_cmn_
     from pyspk.needs.checks import check_features_like, say_pace
     from pyspk.shards import Shards
 
-    data = DataDir(data_dir, no_pipes)
+    data = DataDir(data_dir, no_pipes, share=job and (job, nj))
     if out_dir.resolve() == data_dir.resolve():
         raise UserError(f"{out_dir} is DATA_DIR itself, whose features would be lost; name another OUT_DIR")
     utts, name = list(data.utt2spk), out_dir.resolve().name
-    shards = Shards(f"cmvn_{name}", ark_dir or out_dir / "data", log_dir or out_dir / "log", utts, min(nj, len(utts)),
-                    cmd)
+    shards = Shards(f"cmvn_{name}", ark_dir or out_dir / "data", log_dir or out_dir / "log", utts, nj, cmd)
     window = {"cmn_window": cmn_window, "min_cmn_window": min_cmn_window, "center": center} if sliding else {}
     normalise = partial(sliding_cmvn if sliding else utterance_cmvn, norm_vars=norm_vars, **window)
     feats_of = normalised_reader(data, normalise, select_voiced)

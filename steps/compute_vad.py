@@ -42,10 +42,11 @@ def main(nj, cmd, overwrite, force, no_pipes, job, vad_config, fbank_config, mfc
         raise UserError("--fbank-config and --mfcc-config: the features are one or the other; give one of them")
     kind, config = ("mfcc", mfcc_config) if mfcc_config else ("fbank", fbank_config)
     vad, vad_conf = configured(EnergyVad, vad_config)
-    (feats, conf), data = configured(Mfcc if mfcc_config else Fbank, config), DataDir(data_dir, no_pipes)
+    feats, conf = configured(Mfcc if mfcc_config else Fbank, config)
+    data = DataDir(data_dir, no_pipes, share=job and (job, nj))
     utts, samples_of = list(data.utt2spk), augmented_reader(data, feats.rate_hz, resample, channel, clean=True)
     shards = Shards(f"vad_{data.name}", ark_dir or data_dir / "data", log_dir or data_dir / "log",
-                    utts, min(nj, len(utts)), cmd)
+                    utts, nj, cmd)
 
     def compute(utt):
         decisions = vad(feats.log_energy(samples_of(utt)))

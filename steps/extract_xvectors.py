@@ -31,11 +31,11 @@ def main(nj, cmd, overwrite, force, no_pipes, job, device, exp_dir, data_dir, ou
 
     Beside it: spk_xvector.scp and num_utts.ark (mean and count of each speaker), and mean.vec (the mean of all).
     """
-    data = DataDir(data_dir, no_pipes)
+    data = DataDir(data_dir, no_pipes, share=job and (job, nj))
     utts = list(data.utt2spk)
-    shards = Shards("xvector", out_dir, out_dir / "log", utts, min(nj, len(utts)), cmd)
+    shards = Shards("xvector", out_dir, out_dir / "log", utts, nj, cmd)
     if job is not None:
-        return shards.write(job, _embedder(exp_dir, data, device, shards.n_jobs))
+        return shards.write(job, _embedder(exp_dir, data, device, nj))
 
     if no_pipes:
         data.table("feats.scp")      # refused here, before any job begins

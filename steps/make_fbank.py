@@ -30,10 +30,10 @@ def main(nj, cmd, overwrite, force, no_pipes, job, config, compress, allow_failu
     from pyspk.features.make import make_feats
     from pyspk.shards import Shards
 
-    (fbank, conf), data = configured(Fbank, config), DataDir(data_dir, no_pipes)
+    (fbank, conf), data = configured(Fbank, config), DataDir(data_dir, no_pipes, share=job and (job, nj))
     utts = list(data.utt2spk)
     shards = Shards(f"raw_fbank_{data.name}", ark_dir or data_dir / "data", log_dir or data_dir / "log",
-                    utts, min(nj, len(utts)), cmd)
+                    utts, nj, cmd)
     settings = {"conf": conf, "compress": compress, "resample": resample, "channel": channel}
     samples_of = augmented_reader(data, fbank.rate_hz, resample, channel)
     make_feats(fbank, samples_of, settings, data, shards, job, overwrite, force, allow_failures, sys.argv)

@@ -33,10 +33,11 @@ def main(nj, cmd, overwrite, force, no_pipes, job, config, compress, allow_failu
     from pyspk.features.make import make_feats
     from pyspk.shards import Shards
 
-    (mfcc, conf), data = configured(partial(Mfcc, deltas=add_deltas), config), DataDir(data_dir, no_pipes)
+    mfcc, conf = configured(partial(Mfcc, deltas=add_deltas), config)
+    data = DataDir(data_dir, no_pipes, share=job and (job, nj))
     utts = list(data.utt2spk)
     shards = Shards(f"raw_mfcc_{data.name}", ark_dir or data_dir / "data", log_dir or data_dir / "log",
-                    utts, min(nj, len(utts)), cmd)
+                    utts, nj, cmd)
     settings = {"features": "mfcc", "conf": conf, "add_deltas": add_deltas, "compress": compress,
                 "resample": resample, "channel": channel}
     samples_of = augmented_reader(data, mfcc.rate_hz, resample, channel)

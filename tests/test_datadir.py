@@ -14,6 +14,10 @@ def make(folder, **files):
     return folder
 
 
+def lines(keys, value):
+    return "".join(f"{key} {value}\n" for key in keys)
+
+
 def test_speakers_and_tables(tmp_path):
     data = DataDir(make(tmp_path / "", feats__scp="a-1 f.ark:3\na-2 f.ark:9\nb-1 f.ark:20\n"))
     assert data.spk2utt == {"a": ["a-1", "a-2"], "b": ["b-1"]}
@@ -46,6 +50,43 @@ def test_a_table_with_other_utterances_is_refused_with_counts(tmp_path):
     said = r"2 utterances of utt2spk are missing \(a-2, b-1\) and 1 are not in utt2spk \(z-1\)"
     with pytest.raises(UserError, match=said):
         DataDir(tmp_path).table("feats.scp")
+
+
+@pytest.mark.parametrize("n_parts", [1, 2, 3, 7])
+def test_the_shares_of_the_jobs_are_the_directory_cut_into_runs_of_lines(tmp_path, n_parts):
+    utts = [f"u{i}" for i in range(7)]
+    write_files(tmp_path, {"utt2spk": lines(utts, "s"), "feats.scp": lines(utts, "a.ark:9"),
+                           "wav.scp": lines(utts, "x.wav")})
+    whole = DataDir(tmp_path)
+    parts = [DataDir(tmp_path, share=(part, n_parts)) for part in range(1, n_parts + 1)]
+    assert [utt for part in parts for utt in part.utt2spk] == utts
+    assert max(len(part.utt2spk) for part in parts) - min(len(part.utt2spk) for part in parts) <= 1
+    for part in parts:
+        assert part.table("feats.scp") == {utt: whole.table("feats.scp")[utt] for utt in part.utt2spk}
+        assert part.utterances() == {utt: whole.utterances()[utt] for utt in part.utt2spk}
+
+
+def test_a_share_of_segments_has_all_recordings(tmp_path):
+    write_files(tmp_path, {"utt2spk": lines("abc", "s"), "wav.scp": "x x.wav\ny y.wav\nz z.wav\n",
+                           "segments": "a z 0 1\nb y 0 1\nc x 0 1\n"})
+    assert DataDir(tmp_path, share=(3, 3)).utterances() == {"c": ("x.wav", 0, 1)}
+
+
+def test_a_share_says_what_is_wrong_as_the_whole_does(tmp_path):
+    utts = [f"u{i}" for i in range(6)]
+    write_files(tmp_path, {"utt2spk": lines(utts, "s"), "feats.scp": lines(utts[:1] + utts[2:], "a.ark:9"),
+                           "vad.scp": lines(utts, "v.ark:9").replace("u4 v.ark:9", "u4"),
+                           "utt2dur": lines([*utts[:4], "u4", "u4"], "1"),
+                           "wav.scp": lines(utts, "x.wav").replace("u5 x.wav", "u5 touch y |")})
+    share = DataDir(tmp_path, no_pipes=True, share=(2, 2))
+    with pytest.raises(UserError, match=r"feats.scp: 1 utterances of utt2spk are missing \(u1\)"):
+        share.table("feats.scp")
+    with pytest.raises(UserError, match=r'vad.scp:5: "u4" has no value'):
+        share.table("vad.scp")
+    with pytest.raises(UserError, match=r'utt2dur:6: "u4" comes twice, first on line 5'):
+        share.table("utt2dur")
+    with pytest.raises(UserError, match=r'wav.scp:6: "u5" is a command'):
+        share.table("wav.scp")
 
 
 def test_missing_empty_and_malformed_directories(tmp_path):

@@ -9,6 +9,7 @@ from pyspk.datadir.layout import (
     TABLES,
     UTT2SPK,
     WAV,
+    Key,
     check_segments,
     faults_of,
     fix_command,
@@ -18,20 +19,24 @@ from pyspk.datadir.layout import (
 )
 from pyspk.errors import UserError, first_few
 from pyspk.tables.archive import refuse_commands
-from pyspk.tables.text import Faults
+from pyspk.tables.text import ALL_LINES, Faults, count_lines
 
 
 class DataDir:
     """A data directory, read as it is asked for. `utt2spk` is its list of utterances; every other table must match it.
 
     A fault raises UserError: the first, how many more there are, and the commands that list and mend them.
-    no_pipes: so does a command in an scp, whether or not it would be run. Raises UserError when the folder or utt2spk
-    is missing, empty or malformed.
+    no_pipes: so does a command in an scp, whether or not it would be run. share (j, n): the j-th of n equal parts of
+    the utterances, for a job that needs no others; of tables with a line for each utterance only those lines are held.
+    Raises UserError when the folder or utt2spk is missing, empty or malformed.
     """
 
-    def __init__(self, path: str | Path, no_pipes: bool = False):
-        self.path, self.no_pipes = Path(path), no_pipes
+    def __init__(self, path: str | Path, no_pipes: bool = False, share: tuple[int, int] | None = None):
+        self.path, self.no_pipes, self._lines = Path(path), no_pipes, ALL_LINES
         tables_in(self.path)
+        if share:
+            part, n_utts = share[0], count_lines(self.path / UTT2SPK)
+            self._lines = slice((part - 1) * n_utts // share[1], part * n_utts // share[1])
         self.utt2spk, faults = self._read(UTT2SPK)
         faults.refuse()
         if not self.utt2spk:
@@ -59,6 +64,8 @@ class DataDir:
         table, faults = self._read(name)
         faults.refuse()
         if table.keys() != self.utt2spk.keys():
+            if self._lines != ALL_LINES:      # sorted tables that agree do so in each part; the whole says what differs
+                DataDir(self.path, self.no_pipes).table(name)
             raise UserError(_mismatch(self.path / name, table, self.utt2spk, fix_command(self.path)))
         return table
 
@@ -71,7 +78,7 @@ class DataDir:
             return {utt: (rxfilename, None, None) for utt, rxfilename in self.table(WAV).items()}
         recordings, faults = self._read(WAV)
         faults.refuse()
-        segments, faults = self.table(SEGMENTS), faults_of(self.path, SEGMENTS)
+        segments, faults = self.table(SEGMENTS), faults_of(self.path, SEGMENTS, self._lines.start)
         check_segments(faults, segments, segments.values(), set(recordings), f"{self.path}/{WAV}")
         faults.refuse()
         spans = {utt: parse_segment(value) for utt, value in segments.items()}
@@ -83,11 +90,13 @@ class DataDir:
         return {f"{self.name}/{name}": self.path / name for name in there}
 
     def _read(self, name: str) -> tuple[dict[str, str], Faults]:
-        faults = faults_of(self.path, name)
-        keys, values = scan(self.path, TABLES[name], faults)
+        by_utt = TABLES[name].key is Key.UTT or (name == WAV and not self.has(SEGMENTS))
+        lines = self._lines if by_utt else ALL_LINES
+        faults = faults_of(self.path, name, lines.start)
+        keys, values = scan(self.path, TABLES[name], faults, lines)
         table = dict(zip(keys, values, strict=True))
         if self.no_pipes and name.endswith(".scp") and not faults:
-            refuse_commands(self.path / name, table)
+            refuse_commands(self.path / name, table, lines.start)
         return table, faults
 
 

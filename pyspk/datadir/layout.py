@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from pyspk.errors import UserError
-from pyspk.tables.text import ODD, Faults, Mend, is_plain, scan_table
+from pyspk.tables.text import ALL_LINES, ODD, Faults, Mend, is_plain, scan_table
 
 # A segment may end this much after its recording and is then cut there, as by Kaldi's extract-segments.
 MAX_OVERSHOOT_S = 0.5
@@ -108,10 +108,14 @@ def tables_in(path: Path) -> list[Table]:
     return [table for table in TABLES.values() if (path / table.name).exists()]
 
 
-def faults_of(path: Path, name: str) -> Faults:
-    """No faults yet, of the file `name` in the directory `path`, with the commands that list and mend them."""
+def faults_of(path: Path, name: str, skipped: int = 0) -> Faults:
+    """No faults yet, of the file `name` in the directory `path`, with the commands that list and mend them.
+
+    skipped: as Faults takes it.
+    """
     absent = [table.without for table in TABLES.values() if table.without and not (path / table.name).exists()]
-    return Faults(path / name, fix_command(path), shlex.join(["validate_data_dir.py", *absent, str(path)]))
+    return Faults(path / name, fix_command(path), shlex.join(["validate_data_dir.py", *absent, str(path)]),
+                  skipped)
 
 
 def fix_command(path: Path) -> str:
@@ -119,12 +123,12 @@ def fix_command(path: Path) -> str:
     return shlex.join(["fix_data_dir.py", str(path)])
 
 
-def scan(path: Path, table: Table, faults: Faults) -> tuple[list[str], list[str]]:
-    """(keys, values) of a table of the directory `path`, an entry for each line; faults of lines are added to `faults`.
+def scan(path: Path, table: Table, faults: Faults, lines: slice = ALL_LINES) -> tuple[list[str], list[str]]:
+    """(keys, values) of `lines` of a table of the directory `path`, an entry for each; their faults are added.
 
     Raises UserError when the file cannot be read.
     """
-    keys, values = scan_table(path / table.name, faults, values=not table.may_be_empty)
+    keys, values = scan_table(path / table.name, faults, values=not table.may_be_empty, lines=lines)
     is_good = table.is_good
     if is_good is None:
         return keys, values

@@ -101,9 +101,10 @@ def say_pace(compute: Callable[[str], object], keys: Sequence[str], n_jobs: int)
     took = pace(compute, few, _BUDGET_S)
     if took.n:
         hours = took.seconds / took.n * len(keys) / 3600
-        log.info("about %.2f h in %d jobs as fast as this machine (%.0f ms each, by %d of %d), each with about %s of "
-                 "memory; %s are free here", hours / n_jobs, n_jobs, 1000 * took.seconds / took.n, took.n, len(keys),
-                 in_words(memory_taken_bytes()), in_words(memory_bytes()))
+        log.info("about %.2f h in %d jobs as fast as this machine (%.0f ms each, by %d of %d), each with less than the "
+                 "%s of memory that this has; %s are free here", hours / n_jobs, n_jobs,
+                 1000 * took.seconds / took.n, took.n, len(keys), in_words(memory_taken_bytes()),
+                 in_words(memory_bytes()))
 
 
 def _in_hours(amount: AudioAmount) -> str:

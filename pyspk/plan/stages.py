@@ -94,14 +94,15 @@ class Plan:
         measured = self.measured
         core_s = (seconds * measured.feature_s + copied_s * measured.copy_s
                   + (seconds + copied_s) * measured.decision_s)
-        return Stage("2 features", disk, self._of_jobs(self.machine.n_jobs, max(self.corpus.n_utts, made)),
+        return Stage("2 features", disk, self._of_array(self.machine.n_jobs, max(self.corpus.n_utts, made)),
                      self._shared(core_s / self.machine.n_jobs))
 
     def training(self) -> Stage:
         """Stage 3: checkpoints; as many processes as devices, whose first gathers what a checkpoint holds."""
         disk = training_bytes(self.weights, self.config.keep_checkpoints,
                               min(self.config.average_epochs, self.config.n_epochs))
-        memory = self._of_jobs(self.machine.n_devices, self.n_trained) + checkpoint_bytes(self.weights)
+        memory = (self.machine.n_devices * (self.machine.base_bytes + self.measured.name_bytes * self.n_trained)
+                  + checkpoint_bytes(self.weights))
         if self.machine.on_cpu:
             memory += self.machine.n_devices * self.device_bytes(1)
         return Stage("3 training", disk, memory, self._shared(self.n_samples / self.samples_per_s()))
@@ -111,7 +112,7 @@ class Plan:
         disk = embedding_bytes(self.corpus.n_utts + self.evaluation.n_utts, self.corpus.n_spk + self.evaluation.n_utts,
                                self.config.emb_dim)
         n_jobs = self.machine.n_jobs if self.machine.on_cpu else self.machine.n_devices
-        return Stage("4 embeddings", disk, self._of_jobs(n_jobs, self.corpus.n_utts),
+        return Stage("4 embeddings", disk, self._of_array(n_jobs, self.corpus.n_utts),
                      self._shared(self._seconds() * self.measured.embedding_s / n_jobs))
 
     def scores(self) -> Stage:
@@ -148,9 +149,9 @@ class Plan:
     def _seconds(self) -> float:
         return self.corpus.seconds + self.evaluation.n_utts * self.corpus.mean_s
 
-    def _of_jobs(self, n_jobs: int, n_utts: int) -> float:
-        """Memory of n_jobs processes, each with the tables of n_utts utterances."""
-        return n_jobs * (self.machine.base_bytes + self.measured.name_bytes * n_utts)
+    def _of_array(self, n_jobs: int, n_utts: int) -> float:
+        """Memory of a step with the tables of n_utts utterances and of its n_jobs jobs, which share them."""
+        return (1 + n_jobs) * self.machine.base_bytes + 2 * self.measured.name_bytes * n_utts
 
     def _shared(self, seconds: float) -> list[float]:
         """Hours of what one machine does in `seconds`, on each number of machines."""

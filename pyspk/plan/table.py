@@ -54,8 +54,8 @@ def _measured(plan: Plan, elsewhere: bool) -> list[str]:
     lines = [f"features {1 / of.feature_s:,.0f}, decisions {1 / of.decision_s:,.0f}, features of an augmented copy "
              f"{1 / of.copy_s:,.0f} times real time on a core, reading included",
              f"scores: {1 / of.pair_s:,.0f} trials a second; {1 / of.cohort_s:.2g} cohort scores a second",
-             f"memory: {of.name_bytes:,.0f} bytes of names and places for each utterance in a process, which has "
-             f"{in_words(plan.machine.base_bytes)} without any"]
+             f"memory: {of.name_bytes:,.0f} bytes of names and places for each utterance that a process holds, which "
+             f"has {in_words(plan.machine.base_bytes)} without any; a job of an array holds its share"]
     if not elsewhere:
         lines.insert(1, f"training {of.samples_per_s:,.1f} samples a second on {_device(plan)} "
                      f"({plan.cost.flops * of.samples_per_s / 1e12:.3f} TFLOP/s); embeddings {1 / of.embedding_s:,.0f} "

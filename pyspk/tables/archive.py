@@ -37,9 +37,12 @@ def read_scp(path: str | Path) -> dict[str, str]:
     return read_table(path)
 
 
-def refuse_commands(path: str | Path, table: Mapping[str, str]) -> None:
-    """Raise UserError for the first rxfilename that is a command. table: key -> rxfilename, the lines of `path`."""
-    for number, (key, rxfilename) in enumerate(table.items(), start=1):
+def refuse_commands(path: str | Path, table: Mapping[str, str], skipped: int = 0) -> None:
+    """Raise UserError for the first rxfilename that is a command.
+
+    table: key -> rxfilename, the lines of `path` after `skipped` others.
+    """
+    for number, (key, rxfilename) in enumerate(table.items(), start=skipped + 1):
         if runs_command(rxfilename):
             raise UserError(f'{path}:{number}: "{key}" is a command, "{rxfilename:.200}", and --no-pipes runs none; '
                             "name a file there that holds what it writes, or leave --no-pipes out if you trust it")

@@ -3,15 +3,19 @@
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
+from itertools import islice
 from operator import lt
 from pathlib import Path
+from typing import IO
 
 from pyspk.errors import UserError
 from pyspk.tables.atomic import atomic_write
 
 _BLANKS = " \t"
 _ODD = re.compile(r"[^\S \t]|[\x00-\x08\x0e-\x1f\x7f]")      # white space that separates nothing; control characters
+ALL_LINES = slice(0, None)
 _BYTE_ORDER_MARK = "\ufeff"      # what some programs put before the first character of UTF-8
 
 
@@ -26,11 +30,12 @@ class Mend(Enum):
 class Faults:
     """What is wrong with the file `path`, collected, so that a person sees all of it in one go.
 
-    fix: a command that mends some faults; listing: one that lists them all. They are named where they help.
+    fix: a command that mends some faults; listing: one that lists them all. They are named where they help. skipped:
+    how many lines of the file stand before those that are looked at, and numbered from 1.
     """
 
-    def __init__(self, path: Path, fix: str = "", listing: str = ""):
-        self.path, self._fix, self._listing = path, fix, listing
+    def __init__(self, path: Path, fix: str = "", listing: str = "", skipped: int = 0):
+        self.path, self.skipped, self._fix, self._listing = path, skipped, fix, listing
         self._found: list[tuple[float, Mend, str]] = []
 
     def __len__(self) -> int:
@@ -38,7 +43,7 @@ class Faults:
 
     def add(self, line: int | None, what: str, by_hand: str, mend: Mend = Mend.MENDED) -> None:
         """A fault: its line, None for the file as a whole; what is wrong; what to do by hand; what `fix` does."""
-        where = f"{self.path}:{line}" if line else f"{self.path}"
+        where = f"{self.path}:{line + self.skipped}" if line else f"{self.path}"
         command = f" ({self._fix} {mend.value})" if self._fix and mend is not Mend.BY_HAND else ""
         self._found.append((line or math.inf, mend, f"{where}: {what}; {by_hand}{command}"))
 
@@ -72,9 +77,9 @@ def read_table(path: str | Path, sorted_keys: bool = True, values: bool = True) 
     return table
 
 
-def scan_table(path: Path, faults: Faults, sorted_keys: bool = True,
-               values: bool = True) -> tuple[list[str], list[str]]:
-    """(keys, rests of the lines), an entry for each line of `path`; an empty line has the key "".
+def scan_table(path: Path, faults: Faults, sorted_keys: bool = True, values: bool = True,
+               lines: slice = ALL_LINES) -> tuple[list[str], list[str]]:
+    """(keys, rests of the lines), an entry for each of the `lines` of `path`; an empty line has the key "".
 
     sorted_keys: require LC_ALL=C order (code point order of str is byte order of UTF-8, so str comparison does).
     values: require something after the key. Blanks and tabs separate.
@@ -84,7 +89,7 @@ def scan_table(path: Path, faults: Faults, sorted_keys: bool = True,
     Raises UserError when the file is missing or cannot be read.
     """
     keys, rests = [], []
-    for line in _lines(path, faults):
+    for line in _lines(path, faults, lines):
         key, rest = _row(line)
         keys.append(key)
         rests.append(rest)
@@ -135,19 +140,32 @@ def read_text(path: str | Path) -> str:
         raise UserError(f"{path}: not UTF-8 text (byte {fault.start}); is it a binary file?") from None
 
 
-def read_bytes(path: str | Path) -> bytes:
-    """The content of a file. Raises UserError when it is missing or unreadable."""
+def count_lines(path: str | Path) -> int:
+    """How many lines a file has. Raises UserError as read_bytes does."""
+    with _opened(path) as file:
+        return sum(1 for _ in file)
+
+
+def read_bytes(path: str | Path, lines: slice = ALL_LINES) -> bytes:
+    """The content of a file, or of some of its lines. Raises UserError when it is missing or unreadable."""
+    with _opened(path) as file:
+        return file.read() if lines == ALL_LINES else b"".join(islice(file, lines.start, lines.stop))
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[IO[bytes]]:
     try:
-        return Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            yield file
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as fault:
         raise UserError(f"{path}: {fault.strerror}") from None
 
 
-def _lines(path: Path, faults: Faults) -> list[str]:
-    """The lines of the file without their ends; faults of the text itself are added."""
-    content = read_bytes(path)
+def _lines(path: Path, faults: Faults, which: slice) -> list[str]:
+    """Lines of the file without their ends; faults of the text itself are added."""
+    content = read_bytes(path, which)
     try:
         text, is_utf8 = content.decode(), True
     except UnicodeDecodeError:
@@ -188,7 +206,8 @@ def _add_order_faults(path: Path, keys: list[str], rests: list[str], faults: Fau
             continue
         if key in first:
             other = rests[first[key] - 1] != rests[number - 1]
-            faults.add(number, f'"{key}" comes twice, first on line {first[key]}{" with another value" * other}',
+            line = first[key] + faults.skipped
+            faults.add(number, f'"{key}" comes twice, first on line {line}{" with another value" * other}',
                        "keep one of them", Mend.BY_HAND if other else Mend.MENDED)
         elif sorted_keys and key < previous:
             faults.add(number, f'not sorted: "{key}" comes after "{previous}"',
