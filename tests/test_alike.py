@@ -46,7 +46,8 @@ def test_whatever_else_is_left_to_the_reader_of_one(scps, tmp_path):
     more = read_scp(tmp_path / "more.scp")
     path = good.rpartition(":")[0]
     for other in (places["a00w"], more["too_long"], more["double"], f"{good}[0:2]", f"{tmp_path}/text:2",
-                  f"{tmp_path}/no:2", f"cat {path} |", "-", f"{path}:{10 ** 9}", f"{path}:0", path):
+                  f"{tmp_path}/no:2", f"{tmp_path}/\0:2", f"cat {path} |", "-", f"{path}:{10 ** 9}",
+                  f"{path}:{10 ** 30}", f"{path}:0", path):
         assert read_alike([good, other], DIM) is None, other
     assert read_alike([good], DIM) is not None
 

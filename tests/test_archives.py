@@ -354,6 +354,12 @@ def test_a_place_past_the_end_is_named(tmp_path):
         ArchiveReader().matrix(f"{tmp_path}/a.ark:999")
 
 
+def test_a_place_past_the_end_of_any_file_is_named(tmp_path):
+    (tmp_path / "a.ark").write_bytes(b"u ")
+    with pytest.raises(UserError, match=f"a.ark:{10 ** 30}: no file is so long; correct its line"):
+        ArchiveReader().vector(f"{tmp_path}/a.ark:{10 ** 30}")
+
+
 def test_a_missing_archive_is_named():
     with pytest.raises(UserError, match="no/such.ark: no such archive"):
         ArchiveReader().matrix("no/such.ark:3")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -25,16 +26,16 @@ def read_alike(rxfilenames: Sequence[str], dim: int) -> np.ndarray | None:
         rows_of.setdefault(path, []).append(row)
     head = encode(np.zeros(dim, np.float32))[:-4 * dim]
     for path, rows in rows_of.items():
-        offsets = np.array([int(places[row][1]) for row in rows])
-        order = np.argsort(offsets, kind="stable")
         try:
+            offsets = np.array([int(places[row][1]) for row in rows], np.int64)
+            order = np.argsort(offsets, kind="stable")
             with Path(path).open("rb", buffering=0) as file:
                 for which in _spans(offsets[order], len(head) + 4 * dim):
                     found = _gather(file, offsets[order[which]], head, dim)
                     if found is None:
                         return None
                     vectors[np.array(rows)[order[which]]] = found
-        except OSError:
+        except (OSError, ValueError, OverflowError):      # no such file; no name of one; no offset
             return None
     return vectors
 
@@ -49,7 +50,7 @@ def _spans(offsets: np.ndarray, n_bytes: int) -> Iterator[slice]:
             first = stop
 
 
-def _gather(file, offsets: np.ndarray, head: bytes, dim: int) -> np.ndarray | None:
+def _gather(file: IO[bytes], offsets: np.ndarray, head: bytes, dim: int) -> np.ndarray | None:
     """The vectors (n, dim) at the sorted offsets (n,), by one read; None where one has another head or is cut short."""
     n_bytes = len(head) + 4 * dim
     file.seek(offsets[0])

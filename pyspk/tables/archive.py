@@ -153,6 +153,8 @@ class ArchiveReader:
             return head
         except OSError as fault:
             raise _unreadable(place.path, fault) from None
+        except OverflowError:
+            raise UserError(f"{place.path}:{place.offset}: no file is so long; correct its line in the scp") from None
         except ValueError as fault:
             raise UserError(f"{place.path}:{place.offset}: {CUT_SHORT} ({fault}); make it again") from None
 
