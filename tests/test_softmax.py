@@ -84,6 +84,14 @@ def test_no_loss_hides_an_embedding_that_is_not_finite(name):
     assert not LOSSES[name](4, 5)(emb, torch.tensor([0, 1, 2])).isfinite()
 
 
+@pytest.mark.parametrize("name", LOSSES.keys() - {"softmax"})
+def test_an_embedding_without_direction_costs_no_step(name):
+    loss, emb, spk = LOSSES[name](4, 5), torch.randn(3, 4), torch.tensor([0, 1, 2])
+    emb[1] = 0.0
+    loss(emb.requires_grad_(), spk).backward()
+    assert not emb.grad[1].any() and emb.grad[0].any() and loss.weight.grad.abs().max() < 1e3
+
+
 @pytest.mark.parametrize(("kind", "settings", "said"), [
     (Softmax, {"n_spk": 1}, "softmax speakers = 1: it must be 2 or more"), (AMSoftmax, {"r": 0}, "r = 0"),
     (AAMSoftmax, {"m": -0.1}, "m = -0.1"), (SubCenterAAM, {"n_centers": 0}, "n_centers = 0"),

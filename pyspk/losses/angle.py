@@ -22,12 +22,16 @@ def cos_of_sum(cos: Tensor, m: float) -> Tensor:
 
 
 def directions(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """(rows (B, D) scaled to length 1, or 0 where they have no direction; one over their lengths (B, 1))."""
-    largest = rows.abs().amax(dim=1, keepdim=True).clamp_min(1.0)          # squares overflow long before numbers do
+    """(rows (B, D) scaled to length 1, or 0 where they have no direction; one over their lengths (B, 1)).
+
+    The first has its slope in rows: 0 where it is 0.
+    """
+    largest = rows.detach().abs().amax(dim=1, keepdim=True).clamp_min(1.0)     # squares overflow long before numbers do
     length = torch.linalg.vector_norm(rows / largest, dim=1, keepdim=True)
     return rows / largest * one_over(length), one_over(length) / largest
 
 
 def one_over(length: Tensor) -> Tensor:
     """1 / length, and 0 for a vector too short to have a direction."""
-    return torch.where(length < _SHORTEST, 0.0, 1 / length)
+    is_short = length < _SHORTEST
+    return torch.where(is_short, 0.0, 1 / torch.where(is_short, 1.0, length))

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyspk.errors import UserError
-from pyspk.losses.angle import cos_of_sum
+from pyspk.losses.angle import cos_of_sum, directions
 
 
 class _SoftmaxLoss(nn.Module):
@@ -63,9 +63,13 @@ class AMSoftmax(_SoftmaxLoss):
         self.weight = _weight(n_spk, emb_dim, n_centers)
 
     def forward(self, emb: Tensor, spk: Tensor) -> Tensor:
-        """Batch mean loss, (), in float32 or better also under autocast. emb (B, D), any norm; spk (B,) int64."""
+        """Batch mean loss, (), in float32 or better also under autocast. emb (B, D), any norm; spk (B,) int64.
+
+        An embedding without direction, of length 0, has cosine 0 with all, and slope 0.
+        """
         with torch.autocast(emb.device.type, enabled=False):
-            cos = F.linear(F.normalize(emb.to(self.weight.dtype)), F.normalize(self.weight))   # (B, N K)
+            unit, _ = directions(emb.to(self.weight.dtype))                                        # (B, D)
+            cos = F.linear(unit, F.normalize(self.weight))                                         # (B, N K)
             if self.n_centers > 1:
                 cos = cos.unflatten(1, (-1, self.n_centers)).amax(dim=2)                       # (B, N)
             own = self.with_margin(cos.gather(1, spk[:, None]))                                # (B, 1)
