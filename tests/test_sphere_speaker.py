@@ -108,6 +108,24 @@ def test_a_second_backward_and_a_factor_give_the_gradient_times_the_factor():
     torch.testing.assert_close(thrice, 3 * once)
 
 
+def test_a_second_backward_under_autocast_is_computed_in_float32_too():
+    loss, emb, spk = make("C", "both", dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = loss(emb, spk)
+        once, = torch.autograd.grad(value, loss.weight, retain_graph=True)
+        again, = torch.autograd.grad(value, loss.weight)
+    assert torch.equal(again, once)
+
+
+@pytest.mark.parametrize(("margin", "margin_on"), cases())
+def test_the_value_is_the_same_where_no_gradient_is_kept(margin, margin_on):
+    loss, emb, spk = make(margin, margin_on)
+    value = loss(emb, spk).item()
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert loss(emb * 1, spk).item() == value
+
+
 def two_speakers(emb, **settings):
     """The loss of embeddings (B, 2) of speaker 0; the two speakers lie on the axes."""
     loss = SphereSpeaker(emb_dim=2, n_spk=2, **{"r": 2.0, "t": 1.0, "lam": 0.5, "b": 0.0, **settings}).double()
@@ -178,10 +196,12 @@ def test_bias_in_closed_form_is_the_published_one(n_spk, b):
     assert loss.b.item() == pytest.approx(b, abs=5e-4)
 
 
+@pytest.mark.parametrize("hard_negatives", [None, 1, 20])
 @pytest.mark.parametrize("n_spk", [2, 3, 100, 10**5])
 @pytest.mark.parametrize(("margin", "margin_on"), cases())
-def test_at_the_start_positives_and_negatives_pull_equally(margin, margin_on, n_spk):
-    loss = SphereSpeaker(2, n_spk, margin, SETTINGS[margin], r=32.0, t=3.0, lam=0.7, margin_on=margin_on)
+def test_at_the_start_positives_and_negatives_pull_equally(margin, margin_on, n_spk, hard_negatives):
+    loss = SphereSpeaker(2, n_spk, margin, SETTINGS[margin], r=32.0, t=3.0, lam=0.7, margin_on=margin_on,
+                         hard_negatives=hard_negatives)
     g = lambda z: 2 * ((z + 1) / 2) ** 3 - 1                           # noqa: E731
     m = SETTINGS[margin]
     positive = {"C": g(0) - m, "A": g(cos(pi / 2 + m)), "M": g(cos(m * pi / 2))}[margin]
@@ -189,8 +209,17 @@ def test_at_the_start_positives_and_negatives_pull_equally(margin, margin_on, n_
     negative = negative if margin_on == "both" else g(0)
     b = loss.b.item()
     pull = 0.7 / (1 + exp(32 * positive + b))
-    push = 0.3 * (n_spk - 1) / (1 + exp(-(32 * negative + b)))
+    push = 0.3 * min(n_spk - 1, hard_negatives or n_spk) / (1 + exp(-(32 * negative + b)))
     assert pull == pytest.approx(push, rel=1e-4)
+
+
+def test_the_closed_form_does_not_run_out_of_numbers():
+    # P = -r m, Q = r m, so far apart that exp(P - Q) is 0. One negative: .7 sigmoid(-(P + b)) = .3 sigmoid(Q + b) with
+    # sigmoid(Q + b) = 1 gives P + b = log(4 / 3).
+    loss = SphereSpeaker(2, 2, "C", m=0.2, r=20_000.0, t=1.0, lam=0.7)
+    assert loss.b.item() - 20_000 * 0.2 == pytest.approx(math.log(4 / 3), abs=1e-3)
+    equal = SphereSpeaker(2, 2, "C", m=0.2, r=20_000.0, t=1.0, lam=0.5)     # lam = K: 0 by symmetry
+    assert equal.b.item() == pytest.approx(0, abs=1e-3)
 
 
 @pytest.mark.parametrize(("n_spk", "emb_dim"), [(7, 5), (20000, 4)])      # fewer than are drawn at a time, and more
@@ -245,6 +274,7 @@ def test_lengths_at_the_ends_of_float32(scale):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_a_loss_kept_in_half_precision_still_computes_in_float32(dtype):
     loss, emb, spk = make("C", "both", dtype=torch.float32)
+    loss.weight.data[1] *= 1e-6                                            # its slope exceeds what float16 holds
     value = loss.to(dtype)(emb.to(dtype), spk)
     value.backward()
     assert value.dtype == torch.float32 and value.isfinite()
@@ -252,8 +282,10 @@ def test_a_loss_kept_in_half_precision_still_computes_in_float32(dtype):
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_an_embedding_that_is_not_finite_makes_the_loss_so(bad):
-    loss, emb, spk = make("C", "both")
+@pytest.mark.parametrize("hard_negatives", [None, 2])
+@pytest.mark.parametrize(("margin", "margin_on"), cases())
+def test_an_embedding_that_is_not_finite_makes_the_loss_so(margin, margin_on, hard_negatives, bad):
+    loss, emb, spk = make(margin, margin_on, hard_negatives=hard_negatives)
     emb[1, 2] = bad
     assert not loss(emb, spk).isfinite()
 

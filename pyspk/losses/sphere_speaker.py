@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -91,9 +92,7 @@ class SphereSpeaker(nn.Module):
         where it goes next, averages over the processes what is to be summed. Those of weight and b are as they are:
         this module must not be wrapped.
         """
-        with torch.autocast(emb.device.type, enabled=False):
-            value, self.parts["positive"], self.parts["negative"] = _BlockedLoss.apply(emb, self.weight, self.b, spk,
-                                                                                       self)
+        value, self.parts["positive"], self.parts["negative"] = _BlockedLoss.apply(emb, self.weight, self.b, spk, self)
         return value
 
     def learned(self) -> dict[str, float]:
@@ -117,21 +116,23 @@ class SphereSpeaker(nn.Module):
                               for name, value in state.items()})
 
     def balanced_bias(self) -> float:
-        """The b at which, all cosines being 0, positives and negatives pull equally hard.
+        """The b at which, all cosines being 0, positives and negatives pull equally hard under the margin m.
 
         With P and Q the positive and negative logits at cos = 0 without b, and K = (1 - lam) * (number of negatives),
-        the condition lam * sigmoid(-(P + b)) = K * sigmoid(Q + b) is quadratic in exp(b). So that nothing overflows:
+        the condition lam * sigmoid(-(P + b)) = K * sigmoid(Q + b) is quadratic in exp(b). Of its solution
 
             b = log(2 lam) - Q - log(K - lam + sqrt((K - lam)^2 + 4 lam K exp(P - Q)))
+
+        only logarithms are held, so that nothing overflows and nothing becomes 0.
         """
         zero = torch.zeros((), dtype=torch.float64, device="cpu")      # also for a loss on "meta"
         p, q = self._positive_logit(zero, 0.0).item(), self._negative_logit(zero, 0.0).logit.item()
         k = (1 - self.lam) * self.n_negatives
-        excess, product = k - self.lam, 4 * self.lam * k * math.exp(p - q)
-        root = math.sqrt(excess**2 + product)
+        excess, product = k - self.lam, math.log(4 * self.lam * k) + p - q                 # product: its logarithm
+        size = math.log(abs(excess)) if excess else -math.inf
+        total = np.logaddexp(size, np.logaddexp(2 * size, product) / 2)
         # For few speakers excess < 0 and the sum cancels; its conjugate does not.
-        total = excess + root if excess >= 0 else product / (root - excess)
-        return math.log(2 * self.lam) - q - math.log(total)
+        return float(math.log(2 * self.lam) - q - (total if excess >= 0 else product - total))
 
     def _positive_logit(self, cos: Tensor, b: Tensor | float) -> Tensor:
         """s_y of cos th_y, of any shape."""
@@ -176,17 +177,17 @@ class SphereSpeaker(nn.Module):
         """
         if spk.min() < 0 or spk.max() >= self.n_spk:
             raise IndexError(f"speakers must be from 0 to {self.n_spk - 1}, not {spk.min()} to {spk.max()}")
-        unit, per_length = directions(emb.to(torch.promote_types(weight.dtype, torch.float32)))      # (B / world, D)
-        sums, slope_unit, slope_weight = self._sums(
-            self.world.gather_rows(unit), weight, b,
-            self.world.gather_rows(spk) - self.world.rows_here(self.n_spk).start)
-        positive, negative, slope_b = map(Tensor.clone, self.world.sum(sums))       # no views: backward changes slopes
-        slope_unit = self.world.sum_rows(slope_unit)                                # (B / world, D)
-        along = torch.linalg.vecdot(slope_unit, unit)[:, None]
-        slope_emb = slope_unit.addcmul_(unit, along, value=-1).mul_(per_length * self.world.size)
-        most = torch.finfo(emb.dtype).max                      # the slope of a short float16 vector can exceed it
-        slope_emb.clamp_(-most, most)
-        return (positive, negative), (slope_emb.to(emb.dtype), slope_weight.to(weight.dtype), slope_b.to(b.dtype))
+        with torch.autocast(emb.device.type, enabled=False):               # also where backward comes here again
+            unit, per_length = directions(emb.to(torch.promote_types(weight.dtype, torch.float32)))    # (B / world, D)
+            sums, slope_unit, slope_weight = self._sums(
+                self.world.gather_rows(unit), weight, b,
+                self.world.gather_rows(spk) - self.world.rows_here(self.n_spk).start)
+            positive, negative, slope_b = map(Tensor.clone, self.world.sum(sums))    # no views: backward changes slopes
+            slope_unit = self.world.sum_rows(slope_unit)                                # (B / world, D)
+            along = torch.linalg.vecdot(slope_unit, unit)[:, None]
+            slope_emb = slope_unit.addcmul_(unit, along, value=-1).mul_(per_length * self.world.size)
+            return (positive, negative), (_within(slope_emb, emb.dtype), _within(slope_weight, weight.dtype),
+                                          slope_b.to(b.dtype))
 
     def _sums(self, unit: Tensor, weight: Tensor, b: Tensor, spk: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The speakers' questions that are answered here, added up over the batch.
@@ -221,8 +222,9 @@ class SphereSpeaker(nn.Module):
     def _positive(self, unit: Tensor, axes: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(lam * softplus(-s_y), its slope in b, its slope in cos th_y), (B,) each, of unit and axes (B, D)."""
         cos = torch.linalg.vecdot(unit, axes) * one_over(torch.linalg.vector_norm(axes, dim=1))
-        with torch.enable_grad():
-            logit = self._positive_logit(cos.requires_grad_(), b.detach())
+        with torch.inference_mode(False), torch.enable_grad():
+            cos = cos.clone().requires_grad_()
+            logit = self._positive_logit(cos, b.detach())
             slope, = torch.autograd.grad(logit.sum(), cos)
         logit = logit.detach()
         slope_b = torch.sigmoid(-logit) * -self.lam
@@ -290,6 +292,14 @@ class _BlockedLoss(torch.autograd.Function):
         if slopes is None:                                                 # a second time through the same value
             slopes = ctx.loss._value_and_slopes(*ctx.saved_tensors)[1]
         return *(one.mul_(slope) for one in slopes), None, None
+
+
+def _within(slope: Tensor, dtype: torch.dtype) -> Tensor:
+    """The slope in dtype, held to its largest number: that of a short vector can exceed it in float16."""
+    if slope.dtype == dtype:
+        return slope
+    most = torch.finfo(dtype).max
+    return slope.clamp_(-most, most).to(dtype)
 
 
 def _entries(spk: Tensor, block: slice) -> _Entries:
