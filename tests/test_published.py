@@ -112,7 +112,7 @@ def checkpoint(tmp_path):
 # ---- parity
 
 @pytest.mark.parametrize(("depth", "channels", "n_bins"), [(18, 32, 80), (34, 4, 80), (34, 8, 40), (50, 4, 80),
-                                                           (101, 2, 24)])
+                                                           (101, 2, 24), (152, 2, 24), (221, 1, 24), (293, 1, 24)])
 @pytest.mark.parametrize("activation", ["relu", "prelu"])
 def test_embeddings_equal_the_description_carried_out(checkpoint, depth, channels, n_bins, activation):
     state = published_state(depth, channels, n_bins, emb_dim=32)
@@ -297,6 +297,34 @@ def test_an_imported_model_extracts_and_scores(step, checkpoint, recordings, tmp
     score = float((tmp_path / "scores").read_text().splitlines()[1].split()[2])
     one, other = embs["s0-u0"].astype(float), embs["s1-u0"].astype(float)
     assert score == pytest.approx(one @ other / np.linalg.norm(one) / np.linalg.norm(other), abs=1e-5)
+
+
+def test_an_imported_model_is_fine_tuned_as_a_resnet_p(step, checkpoint, recordings, tmp_path):
+    data = write_data_dir(tmp_path / "train", recordings, ["s0", "s1", "s2"])
+    step("make_fbank.py", "--nj", 2, data)
+    step("import_checkpoint.py", "--activation", "prelu", checkpoint(), tmp_path / "model")
+    (tmp_path / "my.toml").write_text("""depth = 18
+channels = 2
+emb_dim = 8
+activation = "prelu"
+chunk_frames = 40
+batch_size = 4
+samples_per_epoch = 12
+n_epochs = 2
+warmup_epochs = 0.5
+margin_start_epoch = 0
+margin_full_epoch = 1
+lr = 1e-4
+final_lr = 1e-4
+weight_decay = 0
+valid_speakers = 0
+""")
+    step("train.py", "--device", "cpu", "--init-model", tmp_path / "model", "--config", tmp_path / "my.toml", data,
+         tmp_path / "finetuned")
+    before, after = (load_model(tmp_path / name)[0].state_dict() for name in ("model", "finetuned"))
+    assert (after["stem.0.weight"] - before["stem.0.weight"]).abs().max() < 0.1 * before["stem.0.weight"].abs().max()
+    slopes = [name for name, tensor in after.items() if tensor.ndim == 1 and not before[name].any()]
+    assert len(slopes) == 17 and all(after[name].any() for name in slopes)
 
 
 def test_a_second_import_says_current_and_another_is_refused(step, checkpoint, tmp_path):

@@ -16,8 +16,9 @@ from conftest import ROOT, environment
 from pyspk.chunks import FeatureReader
 from pyspk.datadir import DataDir
 from pyspk.errors import UserError
-from pyspk.losses import LOSSES
+from pyspk.losses import LOSSES, SphereSpeaker
 from pyspk.model import FINAL, build_net, load_model, load_torch
+from pyspk.nets.activation import PReLU
 from pyspk.nets.pooling import StatisticsPooling
 from pyspk.tables.archive import ArchiveWriter
 from pyspk.training import loop
@@ -165,11 +166,13 @@ def test_no_weight_decay_on_slopes_biases_and_normalisation(data):
     loss = LOSSES["sphere_speaker"](8, 6)
     decayed, free = loop.make_optimizer(net, loss, SMALL).param_groups
     assert decayed["weight_decay"] == 1e-4 and free["weight_decay"] == 0
-    names = {id(p): name for module in (net, loss) for name, p in module.named_parameters()}
-    assert {id(p) for p in decayed["params"]} | {id(p) for p in free["params"]} == set(names)
-    for module in net.modules():
-        if isinstance(module, torch.nn.PReLU | torch.nn.BatchNorm2d):
-            assert all(id(p) in {id(q) for q in free["params"]} for p in module.parameters())
+    kinds = {id(p): (type(module), name) for whole in (net, loss) for module in whole.modules()
+             for name, p in module.named_parameters(recurse=False)}
+    found = [[kinds.pop(id(p)) for p in group["params"]] for group in (decayed, free)]
+    assert not kinds                                                       # every parameter, in one group
+    assert set(found[0]) == {(torch.nn.Conv2d, "weight"), (torch.nn.Linear, "weight"), (SphereSpeaker, "weight")}
+    assert {name for _, name in found[1]} == {"weight", "bias", "b"}
+    assert {kind for kind, name in found[1] if name == "weight"} == {torch.nn.BatchNorm2d, PReLU}
 
 
 def test_features_that_are_not_finite_stop_training_and_are_named(data, tmp_path):
