@@ -29,7 +29,8 @@ log = logging.getLogger("pyspk")
 def main(reference, p_target, utt2spk, output, plot, overwrite, trials, scores):
     """Print EER and minDCF of each SYSTEM on TRIALS: mean and standard deviation over its score files, one a seed.
 
-    Intervals resample the speakers; those of ratios draw the same speakers for both systems. A ratio to no error is -.
+    Intervals of the means resample the speakers; those of ratios draw the same speakers for both systems. A ratio to no
+    error is -.
     """
     from pyspk.scoring import comparison
     systems = group(scores)

@@ -46,7 +46,7 @@ def files(folder, scores):
 
 
 def naive_replicates(seeds, n_resamples):
-    """The mean over `seeds` of the EER of trials written out as often as the speakers drawn make them count."""
+    """The means over `seeds` of EER and minDCF of trials written out as often as the speakers drawn make them count."""
     spk = [(int(a[1]), int(b[1])) for a, b in PAIRS]
     rng = np.random.default_rng(0)
     means = []
@@ -55,9 +55,10 @@ def naive_replicates(seeds, n_resamples):
         times = [drawn[a] * (1 if a == b else drawn[b]) for a, b in spk]
         again = [n for n in range(len(PAIRS)) for _ in range(times[n])]
         if len({bool(IS_TARGET[n]) for n in again}) == 2:
-            means.append(statistics.fmean(
-                eer([score[n] for n in again if IS_TARGET[n]], [score[n] for n in again if not IS_TARGET[n]])
-                for score in seeds))
+            sides = [([score[n] for n in again if IS_TARGET[n]], [score[n] for n in again if not IS_TARGET[n]])
+                     for score in seeds]
+            means.append([statistics.fmean(eer(*pair) for pair in sides),
+                          statistics.fmean(min_dcf(*pair, p_target=0.1) for pair in sides)])
     return means
 
 
@@ -76,10 +77,10 @@ def test_systems_are_measured_as_a_naive_loop_does(evaluation, is_told):
 
 # ---- the table
 
-REPLICATES = np.linspace(0.08, 0.16, 81)                   # 0.082 is above 2.5% of them, 0.158 above 97.5%
+REPLICATES = np.linspace([0.08, 0.4], [0.16, 0.8], 81)      # .082, .41 are above 2.5% of them, .158, .79 above 97.5%
 TWO = System(np.array([0.10, 0.14]), np.array([0.5, 0.7]), REPLICATES)
 TWICE = System(np.array([0.2]), np.array([0.8]), 2 * REPLICATES)
-NONE = System(np.zeros(3), np.zeros(3), np.zeros(81))
+NONE = System(np.zeros(3), np.zeros(3), np.zeros((81, 2)))
 SELDOM = System(np.array([0.2]), np.array([0.8]), np.where(REPLICATES > 0.08, REPLICATES, 0.0))
 
 
@@ -88,9 +89,9 @@ def rows(lines):
 
 
 def test_the_table_equals_the_values_worked_out_by_hand():
-    two = ["two", "2", "12.00", "2.83", "8.20-15.80", "0.600", "0.141"]         # sd: 4 and 0.2 over the root of 2
-    twice = ["twice", "1", "20.00", "0.00", "16.40-31.60", "0.800", "0.000"]
-    head = ["system", "seeds", "EER %", "sd", "95% interval", "minDCF(0.05)", "sd"]
+    two = ["two", "2", "12.00", "2.83", "8.20-15.80", "0.600", "0.141", "0.410-0.790"]  # sd: 4 and 0.2 over root 2
+    twice = ["twice", "1", "20.00", "0.00", "16.40-31.60", "0.800", "0.000", "0.820-1.580"]
+    head = ["system", "seeds", "EER %", "sd", "95% interval", "minDCF(0.05)", "sd", "95% interval"]
     systems = {"two": TWO, "twice": TWICE}
     assert rows(comparison_table(systems, p_target=0.05)) == [head, two, twice]
     lines = comparison_table(systems, "twice", p_target=0.05)
@@ -131,7 +132,8 @@ def test_an_unknown_reference_is_refused():
 def many_systems(suffix=""):
     rng = np.random.default_rng(0)
     eers = rng.permutation(np.linspace(0.08, 0.16, 20))
-    return {f"system_{n}{suffix}": System(rate + rng.normal(0, 0.001, 3), np.ones(3), rate + rng.normal(0, 0.02, 100))
+    return {f"system_{n}{suffix}": System(rate + rng.normal(0, 0.001, 3), rng.uniform(0.8, 0.9, 3),
+                                          rng.normal([rate, 0.85], 0.02, (100, 2)))
             for n, rate in enumerate(eers)}
 
 

@@ -9,11 +9,10 @@ import numpy as np
 
 from pyspk import metrics
 from pyspk.errors import UserError
+from pyspk.metrics import Cost, Evaluation
 from pyspk.pictures import picture
 from pyspk.scoring.table import aligned, speakers_of
 from pyspk.scoring.trials import match, read_scores, read_trials
-
-_INTERVAL = (0.025, 0.975)
 
 
 @dataclass(frozen=True)
@@ -22,13 +21,12 @@ class System:
 
     eers: np.ndarray             # (seeds,), in [0, 1]
     min_dcfs: np.ndarray         # (seeds,)
-    replicates: np.ndarray       # (resamples,): the mean over seeds of the EER, speakers resampled
+    replicates: np.ndarray       # (resamples, 2): the means over seeds of EER and minDCF, speakers resampled
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """95% interval of the mean EER over speakers."""
-        low, high = np.quantile(self.replicates, _INTERVAL)
-        return float(low), float(high)
+    def intervals(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """95% intervals over speakers of the mean EER and the mean minDCF."""
+        return metrics.interval(self.replicates[:, 0]), metrics.interval(self.replicates[:, 1])
 
     def ratio_to(self, other: "System") -> tuple[float, float, float]:
         """(ratio of the mean EERs, its 95% interval low, high), the same speakers drawn for both.
@@ -37,9 +35,8 @@ class System:
         replicates makes none.
         """
         ratio = self.eers.mean() / other.eers.mean() if other.eers.any() else nan
-        has_interval = other.replicates.all()
-        low, high = np.quantile(self.replicates / other.replicates, _INTERVAL) if has_interval else (nan, nan)
-        return float(ratio), float(low), float(high)
+        drawn, others = self.replicates[:, 0], other.replicates[:, 0]
+        return float(ratio), *(metrics.interval(drawn / others) if others.all() else (nan, nan))
 
 
 def measure_systems(trials: str | Path, scores: Mapping[str, Sequence[str | Path]], utt2spk: str | Path | None = None,
@@ -50,17 +47,17 @@ def measure_systems(trials: str | Path, scores: Mapping[str, Sequence[str | Path
     read_scores, match and the metrics do.
     """
     listed = read_trials(trials)
-    speakers = speakers_of(listed, utt2spk)
+    speakers, cost = speakers_of(listed, utt2spk), Cost(p_target)
+    measures = (Evaluation.eer, lambda one: one.min_dcf(cost))
     systems = {}
     for name, paths in scores.items():
-        eers, min_dcfs, replicates = [], [], []
+        values, replicates = [], []
         for path in paths:
             score = match(listed, read_scores(path), trials, path)
-            sides = score[listed.is_target], score[~listed.is_target]
-            eers.append(metrics.eer(*sides))
-            min_dcfs.append(metrics.min_dcf(*sides, p_target=p_target))
-            replicates.append(metrics.eer_replicates(score, listed.is_target, *speakers, n_resamples))
-        systems[name] = System(np.array(eers), np.array(min_dcfs), np.mean(replicates, axis=0))
+            whole = Evaluation(score[listed.is_target], score[~listed.is_target])
+            values.append([measure(whole) for measure in measures])
+            replicates.append(metrics.replicates(score, listed.is_target, *speakers, measures, n_resamples))
+        systems[name] = System(*np.array(values).T, np.mean(replicates, axis=0))
     return systems
 
 
@@ -70,12 +67,13 @@ def comparison_table(systems: Mapping[str, System], reference: str | None = None
     A ratio or interval that would divide by zero is "-". Raises UserError as check_reference does.
     """
     check_reference(reference, systems)
-    rows = [["system", "seeds", "EER %", "sd", "95% interval", f"minDCF({p_target:g})", "sd",
+    rows = [["system", "seeds", "EER %", "sd", "95% interval", f"minDCF({p_target:g})", "sd", "95% interval",
              *([f"/ {reference}", "95% interval"] if reference else [])]]
     for name, system in systems.items():
-        low, high = system.interval
+        (low, high), (least, most) = system.intervals
         row = [name, str(len(system.eers)), f"{100 * system.eers.mean():.2f}", f"{100 * _sd(system.eers):.2f}",
-               f"{100 * low:.2f}-{100 * high:.2f}", f"{system.min_dcfs.mean():.3f}", f"{_sd(system.min_dcfs):.3f}"]
+               f"{100 * low:.2f}-{100 * high:.2f}", f"{system.min_dcfs.mean():.3f}", f"{_sd(system.min_dcfs):.3f}",
+               f"{least:.3f}-{most:.3f}"]
         if reference:
             ratio, low, high = system.ratio_to(systems[reference])
             row += ["-" if isnan(ratio) else f"{ratio:.3f}", "-" if isnan(low) else f"{low:.3f}-{high:.3f}"]
@@ -90,23 +88,29 @@ def check_reference(reference: str | None, systems: Iterable[str]) -> None:
 
 
 def plot_comparison(systems: Mapping[str, System], title: str, path: str | Path) -> None:
-    """Write a picture to `path`, .png, .svg or .pdf: a row for each system, the best on top.
+    """Write a picture to `path`, .png, .svg or .pdf: a row for each system, that of the lowest EER on top.
 
-    A dot a seed, a bar for the mean, a line for its interval over speakers. The same systems and title give the same
-    bytes. Raises UserError for another ending.
+    EER on the left, minDCF on the right; a dot a seed, a bar for the mean, a line for its interval over speakers. The
+    same systems and title give the same bytes. Raises UserError for another ending.
     """
     ranked = sorted(systems.items(), key=lambda item: item[1].eers.mean())
-    with picture(path, 6.5, 0.3 + 0.27 * len(ranked)) as figure:
-        axes = figure.add_axes((0, 0, 1, 1))                         # "tight" adds the room that names and title need
+    with picture(path, 8.5, 0.3 + 0.27 * len(ranked)) as figure:
+        left = figure.add_axes((0, 0, 0.48, 1))                      # "tight" adds the room that names and title need
+        right = figure.add_axes((0.52, 0, 0.48, 1), sharey=left)
         for row, (_, system) in enumerate(ranked):
-            axes.plot([100 * rate for rate in system.interval], [row, row], color="0.7", linewidth=1.5, zorder=1)
-            axes.scatter([100 * system.eers.mean()], [row], marker="|", s=160, color="black", zorder=2)
-            axes.scatter(100 * system.eers, [row] * len(system.eers), s=14, color="tab:blue", alpha=0.7, zorder=3)
-        axes.set_yticks(range(len(ranked)), [name for name, _ in ranked])
-        axes.set_ylim(len(ranked) - 0.5, -0.5)
-        axes.set_xlabel("EER in %: a dot each seed, a bar their mean, a line its 95% interval over speakers")
-        axes.set_title(title)
-        axes.grid(axis="x", alpha=0.3)
+            for axes, values, ends in zip((left, right), (100 * system.eers, system.min_dcfs),
+                                          (100 * np.array(system.intervals[0]), system.intervals[1]), strict=True):
+                axes.plot(ends, [row, row], color="0.7", linewidth=1.5, zorder=1)
+                axes.scatter([values.mean()], [row], marker="|", s=160, color="black", zorder=2)
+                axes.scatter(values, [row] * len(values), s=14, color="tab:blue", alpha=0.7, zorder=3)
+        left.set_yticks(range(len(ranked)), [name for name, _ in ranked])
+        left.set_ylim(len(ranked) - 0.5, -0.5)
+        right.tick_params(axis="y", labelleft=False)
+        left.set_title(title, loc="left")
+        left.set_xlabel("EER in %: a dot each seed, a bar their mean")
+        right.set_xlabel("minDCF; lines: 95% intervals over speakers")
+        for axes in (left, right):
+            axes.grid(axis="x", alpha=0.3)
 
 
 def _sd(values: np.ndarray) -> float:
