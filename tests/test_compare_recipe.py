@@ -115,6 +115,8 @@ def test_a_system_more_leaves_the_others_as_they_are(whole, inputs, tmp_path):
 
 @pytest.mark.parametrize(("changed", "said"), [
     ({"grid": "ours t 2"}, 'grid: "ours t 2" is not NAME SETTING=VALUE...'),
+    ({"grid": "ours\nother\nours  t=2\n"}, 'grid: "ours" comes twice'),
+    ({"grid": "ours\ntdnn-aam\n"}, 'grid: no system is called "tdnn.aam"; name the one to divide by with --reference'),
     ({"grid": "../up t=2"}, 'grid: "../up t=2" is not NAME'), ({"grid": "# nothing\n"}, "grid: no system in it"),
     ({"seeds": "none"}, '--seeds must be 1 or more, not "none"'),
     ({"dev_speakers": "nowhere"}, "--dev-speakers nowhere: no such file or folder"),
@@ -136,6 +138,6 @@ def test_a_wrong_call_ends_with_one_line(inputs, tmp_path, changed, said):
 
 def test_a_setting_that_does_not_exist_names_the_log_that_says_so(whole, inputs, tmp_path):
     (tmp_path / "grid").write_text("odd  margins=A\n")
-    said = compare(whole, inputs, code=1, stage=3, grid=tmp_path / "grid").stderr
+    said = compare(whole, inputs, code=1, stage=3, grid=tmp_path / "grid", reference="odd").stderr
     assert "2 / 2 failed" in said and 'no setting is called "margins"' in said
     compare(whole, inputs, stage=3, stop_stage=3)

@@ -78,7 +78,7 @@ cells=$work_dir/exp/cells
 
 # A line for each system and seed, NAME/SEED seed=SEED SETTING=VALUE..., the first seed of all systems first.
 write_cells() {
-  local name settings seed
+  local name settings seed twice
   mkdir -p "$work_dir/exp"
   for ((seed = 0; seed < seeds; seed++)); do
     while read -r name settings || [ -n "$name" ]; do      # the last line may lack its newline
@@ -89,6 +89,10 @@ write_cells() {
     done < "$grid"
   done > "$cells.tmp"
   [ -s "$cells.tmp" ] || stages_fail "$grid: no system in it"
+  twice=$(cut -d ' ' -f 1 "$cells.tmp" | sort | uniq -d | head -n 1)
+  [ -z "$twice" ] || stages_fail "$grid: \"${twice%/*}\" comes twice; give each system a name of its own"
+  grep -q "^${reference//./\\.}/" "$cells.tmp" || [ "$stop_stage" -lt 4 ] ||
+    stages_fail "$grid: no system is called \"$reference\"; name the one to divide by with --reference"
   mv "$cells.tmp" "$cells"
 }
 
