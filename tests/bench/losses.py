@@ -18,19 +18,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyspk.losses import Softmax, SphereSpeaker
+from pyspk.losses.angle import cos_of_sum
 
 KIB, MIB = 1024, 1024**2
 
 
 class WholeMatrix(SphereSpeaker):
-    """The same loss as the formulas stand, left to automatic differentiation."""
+    """The same loss as the formulas stand, left to automatic differentiation; margin M on the target alone."""
 
     def forward(self, emb: Tensor, spk: Tensor) -> Tensor:
         """Batch mean loss, (). emb (B, D), spk (B,)."""
         cos = F.linear(F.normalize(emb), F.normalize(self.weight))                            # (B, N)
         positive = self._positive_logit(cos.gather(1, spk[:, None]).squeeze(1), self.b)       # (B,)
         added = self.m if self.margin == "C" else 0.0
-        push = F.softplus(self.r * (self._adjust(cos) + added) + self.b).scatter(1, spk[:, None], 0.0)
+        if self.margin == "A" and self.margin_on == "both":
+            cos = -cos_of_sum(-cos, self.m)                                  # cos(max(0, th - m)), seen from pi - th
+        if self.n_negatives < self.n_spk - 1:
+            cos = cos.scatter(1, spk[:, None], -torch.inf).topk(self.n_negatives).values      # (B, k)
+        push = F.softplus(self.r * (self._adjust(cos) + added) + self.b)                      # (B, N) or (B, k)
+        if cos.shape[1] == self.n_spk:
+            push = push.scatter(1, spk[:, None], 0.0)
         return (self.lam * F.softplus(-positive) + (1 - self.lam) * push.sum(1)).mean()
 
 
@@ -73,18 +80,23 @@ def memory_mib(field: str) -> float:
 def main(n_spk, batch_size, emb_dim, n_spk_memory, batch_size_memory, repeats, device):
     """Print milliseconds a step and their ratios, then the memory of one step with many speakers."""
     torch.manual_seed(0)
-    losses = {"softmax": Softmax(emb_dim, n_spk), "whole matrices, C": WholeMatrix(emb_dim, n_spk),
-              "blocks, C": SphereSpeaker(emb_dim, n_spk), "blocks, A": SphereSpeaker(emb_dim, n_spk, "A", 0.15),
-              "blocks, M": SphereSpeaker(emb_dim, n_spk, "M", 1.2),
-              "blocks, A on both": SphereSpeaker(emb_dim, n_spk, "A", 0.15, margin_on="both"),
-              "blocks, C, 100 hard": SphereSpeaker(emb_dim, n_spk, hard_negatives=100)}
+    kinds = {"C": {}, "A": {"margin": "A", "m": 0.15}, "M": {"margin": "M", "m": 1.2},
+             "A on both": {"margin": "A", "m": 0.15, "margin_on": "both"}, "C, 100 hard": {"hard_negatives": 100}}
+    losses = {"softmax": Softmax(emb_dim, n_spk),
+              **{kind: SphereSpeaker(emb_dim, n_spk, **settings) for kind, settings in kinds.items()},
+              **{f"whole {kind}": WholeMatrix(emb_dim, n_spk, **settings) for kind, settings in kinds.items()}}
     emb = torch.randn(batch_size, emb_dim, device=device, requires_grad=True)
     spk = torch.randint(n_spk, (batch_size,), device=device)
+    for kind in kinds:
+        losses[f"whole {kind}"].load_state_dict(losses[kind].state_dict())
+        torch.testing.assert_close(losses[f"whole {kind}"].to(device)(emb, spk), losses[kind].to(device)(emb, spk))
     turns = [{name: step_s(loss.to(device), emb, spk) for name, loss in losses.items()} for _ in range(repeats + 2)]
     print(f"{'N = ' + str(n_spk):22}{'ms a step':>10}{'/ softmax':>11}{'/ whole':>9}")
     for name in losses:
-        ms, by_softmax, by_whole = (statistics.median(turn[name] / of(turn) for turn in turns[2:]) for of in (
-            lambda _: 1e-3, lambda turn: turn["softmax"], lambda turn: turn["whole matrices, C"]))
+        whole = f"whole {name}" if name in kinds else name
+        ms, by_softmax, by_whole = (statistics.median(turn[name] / of for turn, of in zip(turns[2:], ofs, strict=True))
+                                    for ofs in ([1e-3] * repeats, [turn["softmax"] for turn in turns[2:]],
+                                                [turn[whole] for turn in turns[2:]]))
         print(f"{name:22}{ms:10.0f}{by_softmax:11.2f}{by_whole:9.2f}")
     with multiprocessing.get_context("spawn").Pool(1) as process:
         held, above = process.apply(peak_mib, (n_spk_memory, emb_dim, batch_size_memory))
