@@ -196,28 +196,63 @@ class SphereSpeaker(nn.Module):
         outside 0 to n - 1. Returns (their share of the mean loss, positive, negative and slope in b (3,); its slopes in
         unit (B, D), in weight (n, D)).
         """
-        n_utt, dtype = len(unit), unit.dtype
         here = ((spk >= 0) & (spk < len(weight))).nonzero().squeeze(1)
-        pull, pull_b, pull_cos = self._positive(unit[here], weight[spk[here]].to(dtype), b)  # (len(here),), three times
-        pull_cos = unit.new_zeros(n_utt).index_copy_(0, here, pull_cos)                      # (B,)
-        pulls, pushes, slope_b = pull.sum(), unit.new_zeros(()), pull_b.sum()
-        slope_unit, slope_weight = torch.zeros_like(unit), torch.empty_like(weight, dtype=dtype)
-        hardest = self._hardest(unit, weight, spk) if self.n_negatives < self.n_spk - 1 else None
-        for block in self._blocks(len(weight), n_utt, unit.device):
-            axes = weight[block].to(dtype)                                 # (n, D), of any length
+        pull, pull_b, pull_cos = self._positive(unit[here], weight[spk[here]].to(unit.dtype), b)   # (len(here),) each
+        pull_cos = unit.new_zeros(len(unit)).index_copy_(0, here, pull_cos)                        # (B,)
+        pairs = self._all_pairs if self.n_negatives == self.n_spk - 1 else self._hard_pairs
+        push, push_b, slope_unit, slope_weight = pairs(unit, weight, b, spk, pull_cos)
+        return torch.stack([pull.sum(), push, pull_b.sum() + push_b]) / len(unit), slope_unit, slope_weight
+
+    def _all_pairs(self, unit: Tensor, weight: Tensor, b: Tensor, spk: Tensor,
+                   pull_cos: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(the negatives' part of the loss (), its slope in b (), summed over the batch; slopes in unit, in weight).
+
+        Arguments as those of _sums; pull_cos (B,): the positives' slopes in cos th_y, which the last two include.
+        """
+        push, push_b = unit.new_zeros(()), unit.new_zeros(())
+        slope_unit, slope_weight = torch.zeros_like(unit), torch.empty_like(weight, dtype=unit.dtype)
+        for block in self._blocks(len(weight), len(unit), unit.device):
+            axes = weight[block].to(unit.dtype)                            # (n, D), of any length
             per_axis = one_over(torch.linalg.vector_norm(axes, dim=1))     # (n,)
             cos = (unit @ axes.T).mul_(per_axis)                           # (B, n)
-            own = _entries(spk[:, None], block)
-            push, push_b, slope_cos = self._negatives(cos, b, own, hardest, block)
-            slope_cos[own] = pull_cos[own[0]]
-            pushes += push
-            slope_b += push_b
-            slope_dot = slope_cos.mul_(per_axis / n_utt)
+            own = _entries(spk, block)
+            softplus, slope_b, slope_cos = self._negatives(cos, b)
+            softplus[own], slope_b[own], slope_cos[own] = 0.0, 0.0, pull_cos[own[0]]
+            push += softplus.sum()
+            push_b += slope_b.sum()
+            slope_dot = slope_cos.mul_(per_axis / len(unit))
             slope_unit.addmm_(slope_dot, axes)
             slope_axes = torch.mm(slope_dot.T, unit, out=slope_weight[block])
             along = torch.linalg.vecdot(slope_axes, axes).mul_(per_axis.square())
             slope_axes.addcmul_(axes, along[:, None], value=-1)
-        return torch.stack([pulls, pushes, slope_b]) / n_utt, slope_unit, slope_weight
+        return push.mul_(1 - self.lam), push_b, slope_unit, slope_weight
+
+    def _hard_pairs(self, unit: Tensor, weight: Tensor, b: Tensor, spk: Tensor,
+                    pull_cos: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What _all_pairs gives, of the hardest negatives alone: a pair at a time, as they are few."""
+        who = torch.cat([spk[:, None], self._hardest(unit, weight, spk)], dim=1)           # (B, 1 + k), one's own first
+        is_here = (who >= 0) & (who < len(weight))
+        who = who.where(is_here, 0)
+        counts = is_here.clone()
+        counts[:, 0] = False
+        push, push_b = unit.new_zeros(()), unit.new_zeros(())
+        slope_unit, slope_weight = torch.zeros_like(unit), torch.zeros_like(weight, dtype=unit.dtype)
+        n_columns = who.shape[1] if len(weight) else 0                     # a process may hold no speaker
+        for block in self._blocks(n_columns, unit.numel(), unit.device):
+            axes = weight[who[:, block]].to(unit.dtype)                    # (B, p, D)
+            per_axis = one_over(torch.linalg.vector_norm(axes, dim=2))     # (B, p)
+            cos = (axes @ unit[:, :, None]).squeeze(2).mul_(per_axis)
+            softplus, slope_b, slope_cos = (one.mul_(counts[:, block]) for one in self._negatives(cos, b))
+            if block.start == 0:
+                slope_cos[:, 0] = pull_cos
+            push += softplus.sum()
+            push_b += slope_b.sum()
+            slope_dot = slope_cos.mul_(per_axis / len(unit))
+            slope_unit += (slope_dot[:, None] @ axes).squeeze(1)
+            along = (slope_dot * cos).mul_(per_axis)
+            slope_axes = torch.addcmul(slope_dot[:, :, None] * unit[:, None], along[:, :, None], axes, value=-1)
+            slope_weight.index_add_(0, who[:, block].flatten(), slope_axes.flatten(0, 1))
+        return push.mul_(1 - self.lam), push_b, slope_unit, slope_weight
 
     def _positive(self, unit: Tensor, axes: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(lam * softplus(-s_y), its slope in b, its slope in cos th_y), (B,) each, of unit and axes (B, D)."""
@@ -230,21 +265,12 @@ class SphereSpeaker(nn.Module):
         slope_b = torch.sigmoid(-logit) * -self.lam
         return self.lam * F.softplus(-logit), slope_b, slope_b * slope
 
-    def _negatives(self, cos: Tensor, b: Tensor, own: _Entries, hardest: Tensor | None,
-                   block: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """(sum of (1 - lam) * softplus(s_j) (), its slope in b (), its slope in cos (B, n)) of a block of speakers.
-
-        own: where a speaker is the utterance's, and no negative; hardest (B, k): those that count, None for all.
-        """
+    def _negatives(self, cos: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(softplus(s_j), 1 - lam times its slope in b, and in cos th_j), of any one shape, as if all pairs counted."""
         logit, slope_cos = self._negative_logit(cos, b)
-        push = F.softplus(logit)                                           # (B, n)
-        push_b = logit.sigmoid_().mul_(1 - self.lam)
-        if hardest is not None:
-            counts = torch.zeros_like(push)
-            counts[_entries(hardest, block)] = 1.0
-            push, push_b = push.mul_(counts), push_b.mul_(counts)
-        push[own], push_b[own] = 0.0, 0.0
-        return push.sum().mul_(1 - self.lam), push_b.sum(), slope_cos.mul_(push_b)
+        softplus = F.softplus(logit)
+        slope_b = logit.sigmoid_().mul_(1 - self.lam)
+        return softplus, slope_b, slope_cos.mul_(slope_b)
 
     @torch.no_grad()
     def _hardest(self, unit: Tensor, weight: Tensor, spk: Tensor) -> Tensor:
@@ -257,7 +283,7 @@ class SphereSpeaker(nn.Module):
         for block in self._blocks(len(weight), len(unit), unit.device):
             axes = weight[block].to(unit.dtype)
             cos = (unit @ axes.T).mul_(one_over(torch.linalg.vector_norm(axes, dim=1)))
-            cos[_entries(spk[:, None], block)] = -math.inf
+            cos[_entries(spk, block)] = -math.inf
             here = torch.arange(block.start, block.stop, device=unit.device).expand_as(cos)
             best, order = torch.cat([best, cos], 1).topk(self.n_negatives)
             which = torch.cat([which, here], 1).gather(1, order)
@@ -269,9 +295,9 @@ class SphereSpeaker(nn.Module):
         return which.gather(1, place).where(owner == self.world.rank, -1)
 
     @staticmethod
-    def _blocks(n_spk: int, n_utt: int, device: torch.device) -> Iterator[slice]:
-        step = max(1, _BLOCK_SCORES.get(device.type, _BLOCK_SCORES_ELSEWHERE) // max(1, n_utt))
-        return (slice(start, min(start + step, n_spk)) for start in range(0, n_spk, step))
+    def _blocks(n: int, size: int, device: torch.device) -> Iterator[slice]:
+        step = max(1, _BLOCK_SCORES.get(device.type, _BLOCK_SCORES_ELSEWHERE) // max(1, size))
+        return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
 class _BlockedLoss(torch.autograd.Function):
@@ -303,9 +329,9 @@ def _within(slope: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _entries(spk: Tensor, block: slice) -> _Entries:
-    """(rows, columns within `block`) of the speakers in spk (B, k) that belong to it."""
-    rows, places = ((spk >= block.start) & (spk < block.stop)).nonzero(as_tuple=True)
-    return rows, spk[rows, places] - block.start
+    """(rows, columns within `block`) of the speakers in spk (B,) that belong to it."""
+    rows, = ((spk >= block.start) & (spk < block.stop)).nonzero(as_tuple=True)
+    return rows, spk[rows] - block.start
 
 
 def _check(n_spk: int, margin: str, m: float, r: float, t: float, lam: float, margin_on: str | None,
