@@ -216,25 +216,24 @@ class SphereSpeaker(nn.Module):
             per_axis = one_over(torch.linalg.vector_norm(axes, dim=1))     # (n,)
             cos = (unit @ axes.T).mul_(per_axis)                           # (B, n)
             own = _entries(spk, block)
-            softplus, slope_b, slope_cos = self._negatives(cos, b)
-            softplus[own], slope_b[own], slope_cos[own] = 0.0, 0.0, pull_cos[own[0]]
-            push += softplus.sum()
-            push_b += slope_b.sum()
+            added, added_b, slope_cos = self._negatives(cos, b, own)
+            push += added
+            push_b += added_b
+            slope_cos[own] = pull_cos[own[0]]
             slope_dot = slope_cos.mul_(per_axis / len(unit))
             slope_unit.addmm_(slope_dot, axes)
             slope_axes = torch.mm(slope_dot.T, unit, out=slope_weight[block])
             along = torch.linalg.vecdot(slope_axes, axes).mul_(per_axis.square())
             slope_axes.addcmul_(axes, along[:, None], value=-1)
-        return push.mul_(1 - self.lam), push_b, slope_unit, slope_weight
+        return push, push_b, slope_unit, slope_weight
 
     def _hard_pairs(self, unit: Tensor, weight: Tensor, b: Tensor, spk: Tensor,
                     pull_cos: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What _all_pairs gives, of the hardest negatives alone: a pair at a time, as they are few."""
         who = torch.cat([spk[:, None], self._hardest(unit, weight, spk)], dim=1)           # (B, 1 + k), one's own first
-        is_here = (who >= 0) & (who < len(weight))
-        who = who.where(is_here, 0)
-        counts = is_here.clone()
-        counts[:, 0] = False
+        left_out = (who < 0) | (who >= len(weight))
+        who = who.masked_fill(left_out, 0)
+        left_out[:, 0] = True
         push, push_b = unit.new_zeros(()), unit.new_zeros(())
         slope_unit, slope_weight = torch.zeros_like(unit), torch.zeros_like(weight, dtype=unit.dtype)
         n_columns = who.shape[1] if len(weight) else 0                     # a process may hold no speaker
@@ -242,17 +241,17 @@ class SphereSpeaker(nn.Module):
             axes = weight[who[:, block]].to(unit.dtype)                    # (B, p, D)
             per_axis = one_over(torch.linalg.vector_norm(axes, dim=2))     # (B, p)
             cos = (axes @ unit[:, :, None]).squeeze(2).mul_(per_axis)
-            softplus, slope_b, slope_cos = (one.mul_(counts[:, block]) for one in self._negatives(cos, b))
+            added, added_b, slope_cos = self._negatives(cos, b, left_out[:, block])
+            push += added
+            push_b += added_b
             if block.start == 0:
                 slope_cos[:, 0] = pull_cos
-            push += softplus.sum()
-            push_b += slope_b.sum()
             slope_dot = slope_cos.mul_(per_axis / len(unit))
             slope_unit += (slope_dot[:, None] @ axes).squeeze(1)
             along = (slope_dot * cos).mul_(per_axis)
             slope_axes = torch.addcmul(slope_dot[:, :, None] * unit[:, None], along[:, :, None], axes, value=-1)
             slope_weight.index_add_(0, who[:, block].flatten(), slope_axes.flatten(0, 1))
-        return push.mul_(1 - self.lam), push_b, slope_unit, slope_weight
+        return push, push_b, slope_unit, slope_weight
 
     def _positive(self, unit: Tensor, axes: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(lam * softplus(-s_y), its slope in b, its slope in cos th_y), (B,) each, of unit and axes (B, D)."""
@@ -265,12 +264,16 @@ class SphereSpeaker(nn.Module):
         slope_b = torch.sigmoid(-logit) * -self.lam
         return self.lam * F.softplus(-logit), slope_b, slope_b * slope
 
-    def _negatives(self, cos: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(softplus(s_j), 1 - lam times its slope in b, and in cos th_j), of any one shape, as if all pairs counted."""
+    def _negatives(self, cos: Tensor, b: Tensor, left_out: _Entries | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(sum of (1 - lam) * softplus(s_j) (), its slope in b (), its slope in cos th_j, of the shape of cos).
+
+        left_out: the pairs that do not count, as places or as a mask.
+        """
         logit, slope_cos = self._negative_logit(cos, b)
-        softplus = F.softplus(logit)
-        slope_b = logit.sigmoid_().mul_(1 - self.lam)
-        return softplus, slope_b, slope_cos.mul_(slope_b)
+        push = F.softplus(logit)
+        push_b = logit.sigmoid_().mul_(1 - self.lam)
+        push[left_out], push_b[left_out] = 0.0, 0.0
+        return push.sum().mul_(1 - self.lam), push_b.sum(), slope_cos.mul_(push_b)
 
     @torch.no_grad()
     def _hardest(self, unit: Tensor, weight: Tensor, spk: Tensor) -> Tensor:
