@@ -3,11 +3,13 @@
 
 A step is forward and backward, gradients of embeddings and weights included, the optimizer's part not. All take turns
 in one process; the median of the turns counts. Memory is the peak of a process of its own above weights and gradient.
+With a checkout of the wespeaker toolkit, its SphereFace2 takes turns too: the same loss, of margin A on both sides.
 
-    PYTHONPATH=. tests/bench/losses.py
+    PYTHONPATH=. tests/bench/losses.py [--wespeaker DIR]
 """
 
 import multiprocessing
+import runpy
 import statistics
 import time
 from pathlib import Path
@@ -39,6 +41,19 @@ class WholeMatrix(SphereSpeaker):
         if cos.shape[1] == self.n_spk:
             push = push.scatter(1, spk[:, None], 0.0)
         return (self.lam * F.softplus(-positive) + (1 - self.lam) * push.sum(1)).mean()
+
+
+class Theirs(torch.nn.Module):
+    """The toolkit's class `kind` with the weights of `loss`."""
+
+    def __init__(self, kind: type[torch.nn.Module], loss: SphereSpeaker):
+        super().__init__()
+        self.loss = kind(loss.weight.shape[1], loss.n_spk, loss.r, loss.m, loss.lam, loss.t, loss.margin)
+        self.loss.load_state_dict({"weight": loss.weight, "bias": loss.b.view(1, 1)})
+
+    def forward(self, emb: Tensor, spk: Tensor) -> Tensor:
+        """Batch mean loss, (). emb (B, D), spk (B,)."""
+        return self.loss(emb, spk)[1]
 
 
 def step_s(loss: torch.nn.Module, emb: Tensor, spk: Tensor) -> float:
@@ -77,27 +92,35 @@ def memory_mib(field: str) -> float:
 @click.option("--batch-size-memory", default=64, show_default=True)
 @click.option("--repeats", default=15, show_default=True, help="turns of which the median counts")
 @click.option("--device", default="cpu", show_default=True)
-def main(n_spk, batch_size, emb_dim, n_spk_memory, batch_size_memory, repeats, device):
+@click.option("--wespeaker", type=Path, metavar="DIR", help="a checkout of that toolkit, to measure its loss as well")
+def main(n_spk, batch_size, emb_dim, n_spk_memory, batch_size_memory, repeats, device, wespeaker):
     """Print milliseconds a step and their ratios, then the memory of one step with many speakers."""
     torch.manual_seed(0)
     kinds = {"C": {}, "A": {"margin": "A", "m": 0.15}, "M": {"margin": "M", "m": 1.2},
              "A on both": {"margin": "A", "m": 0.15, "margin_on": "both"}, "C, 100 hard": {"hard_negatives": 100}}
-    losses = {"softmax": Softmax(emb_dim, n_spk),
-              **{kind: SphereSpeaker(emb_dim, n_spk, **settings) for kind, settings in kinds.items()},
-              **{f"whole {kind}": WholeMatrix(emb_dim, n_spk, **settings) for kind, settings in kinds.items()}}
+    theirs = wespeaker and runpy.run_path(str(wespeaker / "wespeaker" / "models" / "projections.py"))["SphereFace2"]
+    losses, beside = {"softmax": Softmax(emb_dim, n_spk)}, {}              # beside: name -> what it is divided by
+    for kind, settings in kinds.items():
+        ours = losses[kind] = SphereSpeaker(emb_dim, n_spk, **settings)
+        whole = losses[f"whole {kind}"] = WholeMatrix(emb_dim, n_spk, **settings)
+        whole.load_state_dict(ours.state_dict())
+        beside[kind] = [f"whole {kind}"]
+        if theirs and kind in ("C", "A on both"):
+            losses[f"wespeaker {kind}"] = Theirs(theirs, ours)
+            beside[kind].append(f"wespeaker {kind}")
     emb = torch.randn(batch_size, emb_dim, device=device, requires_grad=True)
     spk = torch.randint(n_spk, (batch_size,), device=device)
-    for kind in kinds:
-        losses[f"whole {kind}"].load_state_dict(losses[kind].state_dict())
-        torch.testing.assert_close(losses[f"whole {kind}"].to(device)(emb, spk), losses[kind].to(device)(emb, spk))
+    for kind, names in beside.items():
+        for name in names:
+            torch.testing.assert_close(losses[name].to(device)(emb, spk), losses[kind].to(device)(emb, spk))
     turns = [{name: step_s(loss.to(device), emb, spk) for name, loss in losses.items()} for _ in range(repeats + 2)]
-    print(f"{'N = ' + str(n_spk):22}{'ms a step':>10}{'/ softmax':>11}{'/ whole':>9}")
+    print(f"{'N = ' + str(n_spk):22}{'ms a step':>10}{'/ softmax':>11}{'/ whole':>9}{'  / wespeaker' if theirs else ''}")
     for name in losses:
-        whole = f"whole {name}" if name in kinds else name
-        ms, by_softmax, by_whole = (statistics.median(turn[name] / of for turn, of in zip(turns[2:], ofs, strict=True))
-                                    for ofs in ([1e-3] * repeats, [turn["softmax"] for turn in turns[2:]],
-                                                [turn[whole] for turn in turns[2:]]))
-        print(f"{name:22}{ms:10.0f}{by_softmax:11.2f}{by_whole:9.2f}")
+        seconds = [turn[name] for turn in turns[2:]]
+        ratios = (statistics.median(turn[name] / turn[other] for turn in turns[2:])
+                  for other in ("softmax", *beside.get(name, [])))
+        print(f"{name:22}{1e3 * statistics.median(seconds):10.0f}"
+              + "".join(f"{ratio:{width}.2f}" for ratio, width in zip(ratios, (11, 9, 13), strict=False)))
     with multiprocessing.get_context("spawn").Pool(1) as process:
         held, above = process.apply(peak_mib, (n_spk_memory, emb_dim, batch_size_memory))
     print(f"N = {n_spk_memory}, B = {batch_size_memory}: weights and gradient {held:.0f} MiB, "
