@@ -114,7 +114,7 @@ def main(n_spk, batch_size, emb_dim, n_spk_memory, batch_size_memory, repeats, d
         for name in names:
             torch.testing.assert_close(losses[name].to(device)(emb, spk), losses[kind].to(device)(emb, spk))
     turns = [{name: step_s(loss.to(device), emb, spk) for name, loss in losses.items()} for _ in range(repeats + 2)]
-    print(f"{'N = ' + str(n_spk):22}{'ms a step':>10}{'/ softmax':>11}{'/ whole':>9}{'  / wespeaker' if theirs else ''}")
+    print(f"{f'N = {n_spk}':22}{'ms a step':>10}{'/ softmax':>11}{'/ whole':>9}{'  / wespeaker' if theirs else ''}")
     for name in losses:
         seconds = [turn[name] for turn in turns[2:]]
         ratios = (statistics.median(turn[name] / turn[other] for turn in turns[2:])
