@@ -12,7 +12,7 @@ import pytest
 from pyspk.errors import UserError
 from pyspk.metrics import eer, min_dcf
 from pyspk.pictures import picture_kind
-from pyspk.scoring.comparison import System, comparison_table, measure_systems, plot_comparison
+from pyspk.scoring.comparison import Measured, System, comparison_table, measure_systems, plot_comparison
 
 N_SPK = 6
 UTTS = [f"s{spk}-{utt}" for spk in range(N_SPK) for utt in range(4)]
@@ -70,18 +70,19 @@ def test_systems_are_measured_as_a_naive_loop_does(evaluation, is_told):
     assert list(measured) == ["good", "fair", "flat", "perfect"]
     for name, system in measured.items():
         sides = [(score[IS_TARGET], score[~IS_TARGET]) for score in scores[name]]
-        assert system.eers.tolist() == [eer(*pair) for pair in sides]
-        assert system.min_dcfs.tolist() == [min_dcf(*pair, p_target=0.1) for pair in sides]
-        np.testing.assert_allclose(system.replicates, naive_replicates(scores[name], 12), atol=1e-12)
+        assert system.eer.values.tolist() == [eer(*pair) for pair in sides]
+        assert system.min_dcf.values.tolist() == [min_dcf(*pair, p_target=0.1) for pair in sides]
+        replicates = np.transpose([system.eer.replicates, system.min_dcf.replicates])
+        np.testing.assert_allclose(replicates, naive_replicates(scores[name], 12), atol=1e-12)
 
 
 # ---- the table
 
-REPLICATES = np.linspace([0.08, 0.4], [0.16, 0.8], 81)      # .082, .41 are above 2.5% of them, .158, .79 above 97.5%
-TWO = System(np.array([0.10, 0.14]), np.array([0.5, 0.7]), REPLICATES)
-TWICE = System(np.array([0.2]), np.array([0.8]), 2 * REPLICATES)
-NONE = System(np.zeros(3), np.zeros(3), np.zeros((81, 2)))
-SELDOM = System(np.array([0.2]), np.array([0.8]), np.where(REPLICATES > 0.08, REPLICATES, 0.0))
+REPLICATES = np.linspace(0.08, 0.16, 81)                   # 0.082 is above 2.5% of them, 0.158 above 97.5%
+TWO = System(Measured(np.array([0.10, 0.14]), REPLICATES), Measured(np.array([0.5, 0.7]), 5 * REPLICATES))
+TWICE = System(Measured(np.array([0.2]), 2 * REPLICATES), Measured(np.array([0.8]), 10 * REPLICATES))
+NONE = System(Measured(np.zeros(3), np.zeros(81)), Measured(np.zeros(3), np.zeros(81)))
+SELDOM = System(Measured(np.array([0.2]), np.where(REPLICATES > 0.08, REPLICATES, 0.0)), TWICE.min_dcf)
 
 
 def rows(lines):
@@ -104,8 +105,8 @@ def test_a_system_is_once_itself(evaluation):
     folder, scores = evaluation
     measured = measure_systems(folder / "trials", files(folder, scores), n_resamples=50)
     for name in ("good", "fair", "flat"):
-        assert measured[name].ratio_to(measured[name]) == (1, 1, 1)
-    ratio, low, high = measured["good"].ratio_to(measured["flat"])
+        assert measured[name].eer.ratio_to(measured[name].eer) == (1, 1, 1)
+    ratio, low, high = measured["good"].eer.ratio_to(measured["flat"].eer)
     means = [statistics.fmean(eer(score[IS_TARGET], score[~IS_TARGET]) for score in scores[name])
              for name in ("good", "flat")]
     assert ratio == pytest.approx(means[0] / means[1]) and low < ratio < high < 1
@@ -119,7 +120,8 @@ def test_a_system_is_once_itself(evaluation):
 ])
 def test_a_ratio_that_would_divide_by_zero_is_a_dash(system, reference, expected):
     assert rows(comparison_table({"system": system, "reference": reference}, "reference"))[1][-2:] == expected
-    assert [text == "-" for text in expected] == [math.isnan(number) for number in system.ratio_to(reference)[:2]]
+    ratio, low, _ = system.eer.ratio_to(reference.eer)
+    assert [text == "-" for text in expected] == [math.isnan(ratio), math.isnan(low)]
 
 
 def test_an_unknown_reference_is_refused():
@@ -132,8 +134,8 @@ def test_an_unknown_reference_is_refused():
 def many_systems(suffix=""):
     rng = np.random.default_rng(0)
     eers = rng.permutation(np.linspace(0.08, 0.16, 20))
-    return {f"system_{n}{suffix}": System(rate + rng.normal(0, 0.001, 3), rng.uniform(0.8, 0.9, 3),
-                                          rng.normal([rate, 0.85], 0.02, (100, 2)))
+    return {f"system_{n}{suffix}": System(Measured(rate + rng.normal(0, 0.001, 3), rng.normal(rate, 0.02, 100)),
+                                          Measured(rng.uniform(0.8, 0.9, 3), rng.normal(0.85, 0.02, 100)))
             for n, rate in enumerate(eers)}
 
 
@@ -165,7 +167,7 @@ def test_the_best_system_is_on_top(tmp_path):
     drawn = (tmp_path / "p.svg").read_text()
     places = re.findall(r"<!-- (system_\d+) -->\s*<g [^>]*translate\([\d.]+ ([\d.]+)\)", drawn)
     from_top = [name for name, _ in sorted(places, key=lambda place: float(place[1]))]
-    assert from_top == sorted(systems, key=lambda name: statistics.fmean(systems[name].eers))
+    assert from_top == sorted(systems, key=lambda name: systems[name].eer.mean)
 
 
 @pytest.mark.filterwarnings("error")

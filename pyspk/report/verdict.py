@@ -6,7 +6,7 @@ from pyspk.report.content import Content
 from pyspk.report.findings import EER, Close, Finding
 from pyspk.report.html import Markup, join, name_of, tag
 from pyspk.report.tables import percent, who
-from pyspk.scoring.comparison import System
+from pyspk.scoring.comparison import Measured
 
 
 def verdict(content: Content) -> list[Markup]:
@@ -39,8 +39,7 @@ def _ahead_of(ranked: list[Close]) -> Markup | None:
     """How the best stands to the next, the same speakers drawn for both; nothing without a next."""
     if len(ranked) == 1:
         return None
-    first, second = (System(np.array([close.finding.eer]), np.zeros(1), close.finding.replicates)
-                     for close in ranked[:2])
+    first, second = (Measured(np.array([close.finding.eer]), close.finding.replicates) for close in ranked[:2])
     ratio, low, high = first.ratio_to(second)
     if np.isnan(low):
         return join(" Next is ", name_of(ranked[1].finding.experiment), f" with {percent(ranked[1].finding.eer)}.")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,27 +17,43 @@ from pyspk.scoring.trials import match, read_scores, read_trials
 
 
 @dataclass(frozen=True)
-class System:
-    """What one system came to, an entry a seed."""
+class Measured:
+    """What one measure of a system came to."""
 
-    eers: np.ndarray             # (seeds,), in [0, 1]
-    min_dcfs: np.ndarray         # (seeds,)
-    replicates: np.ndarray       # (resamples, 2): the means over seeds of EER and minDCF, speakers resampled
+    values: np.ndarray           # (seeds,)
+    replicates: np.ndarray       # (resamples,): the mean over seeds, speakers resampled
 
     @property
-    def intervals(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """95% intervals over speakers of the mean EER and the mean minDCF."""
-        return metrics.interval(self.replicates[:, 0]), metrics.interval(self.replicates[:, 1])
+    def mean(self) -> float:
+        """Over the seeds."""
+        return float(self.values.mean())
 
-    def ratio_to(self, other: "System") -> tuple[float, float, float]:
-        """(ratio of the mean EERs, its 95% interval low, high), the same speakers drawn for both.
+    @property
+    def sd(self) -> float:
+        """Standard deviation of a sample of seeds; 0 of a single one."""
+        return float(self.values.std(ddof=1)) if len(self.values) > 1 else 0.0
 
-        NaN where there would be a division by zero: the ratio when `other` makes no error, the interval when any of its
-        replicates makes none.
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% interval of the mean over speakers."""
+        return metrics.interval(self.replicates)
+
+    def ratio_to(self, other: "Measured") -> tuple[float, float, float]:
+        """(ratio of the means, its 95% interval low, high), the same speakers drawn for both.
+
+        NaN where there would be a division by zero: the ratio when `other` is 0, the interval when any of its
+        replicates is.
         """
-        ratio = self.eers.mean() / other.eers.mean() if other.eers.any() else nan
-        drawn, others = self.replicates[:, 0], other.replicates[:, 0]
-        return float(ratio), *(metrics.interval(drawn / others) if others.all() else (nan, nan))
+        ratio = self.mean / other.mean if other.mean else nan
+        drawn = metrics.interval(self.replicates / other.replicates) if other.replicates.all() else (nan, nan)
+        return ratio, *drawn
+
+
+class System(NamedTuple):
+    """A system's measures: the EER in [0, 1], and minDCF."""
+
+    eer: Measured
+    min_dcf: Measured
 
 
 def measure_systems(trials: str | Path, scores: Mapping[str, Sequence[str | Path]], utt2spk: str | Path | None = None,
@@ -57,7 +74,7 @@ def measure_systems(trials: str | Path, scores: Mapping[str, Sequence[str | Path
             whole = Evaluation(score[listed.is_target], score[~listed.is_target])
             values.append([measure(whole) for measure in measures])
             replicates.append(metrics.replicates(score, listed.is_target, *speakers, measures, n_resamples))
-        systems[name] = System(*np.array(values).T, np.mean(replicates, axis=0))
+        systems[name] = System(*map(Measured, np.transpose(values), np.mean(replicates, axis=0).T))
     return systems
 
 
@@ -70,12 +87,12 @@ def comparison_table(systems: Mapping[str, System], reference: str | None = None
     rows = [["system", "seeds", "EER %", "sd", "95% interval", f"minDCF({p_target:g})", "sd", "95% interval",
              *([f"/ {reference}", "95% interval"] if reference else [])]]
     for name, system in systems.items():
-        (low, high), (least, most) = system.intervals
-        row = [name, str(len(system.eers)), f"{100 * system.eers.mean():.2f}", f"{100 * _sd(system.eers):.2f}",
-               f"{100 * low:.2f}-{100 * high:.2f}", f"{system.min_dcfs.mean():.3f}", f"{_sd(system.min_dcfs):.3f}",
+        (low, high), (least, most) = system.eer.interval, system.min_dcf.interval
+        row = [name, str(len(system.eer.values)), f"{100 * system.eer.mean:.2f}", f"{100 * system.eer.sd:.2f}",
+               f"{100 * low:.2f}-{100 * high:.2f}", f"{system.min_dcf.mean:.3f}", f"{system.min_dcf.sd:.3f}",
                f"{least:.3f}-{most:.3f}"]
         if reference:
-            ratio, low, high = system.ratio_to(systems[reference])
+            ratio, low, high = system.eer.ratio_to(systems[reference].eer)
             row += ["-" if isnan(ratio) else f"{ratio:.3f}", "-" if isnan(low) else f"{low:.3f}-{high:.3f}"]
         rows.append(row)
     return aligned(rows)
@@ -93,16 +110,16 @@ def plot_comparison(systems: Mapping[str, System], title: str, path: str | Path)
     EER on the left, minDCF on the right; a dot a seed, a bar for the mean, a line for its interval over speakers. The
     same systems and title give the same bytes. Raises UserError for another ending.
     """
-    ranked = sorted(systems.items(), key=lambda item: item[1].eers.mean())
+    ranked = sorted(systems.items(), key=lambda item: item[1].eer.mean)
     with picture(path, 8.5, 0.3 + 0.27 * len(ranked)) as figure:
         left = figure.add_axes((0, 0, 0.48, 1))                      # "tight" adds the room that names and title need
         right = figure.add_axes((0.52, 0, 0.48, 1), sharey=left)
         for row, (_, system) in enumerate(ranked):
-            for axes, values, ends in zip((left, right), (100 * system.eers, system.min_dcfs),
-                                          (100 * np.array(system.intervals[0]), system.intervals[1]), strict=True):
-                axes.plot(ends, [row, row], color="0.7", linewidth=1.5, zorder=1)
-                axes.scatter([values.mean()], [row], marker="|", s=160, color="black", zorder=2)
-                axes.scatter(values, [row] * len(values), s=14, color="tab:blue", alpha=0.7, zorder=3)
+            for axes, measured, unit in ((left, system.eer, 100), (right, system.min_dcf, 1)):
+                axes.plot(unit * np.array(measured.interval), [row, row], color="0.7", linewidth=1.5, zorder=1)
+                axes.scatter([unit * measured.mean], [row], marker="|", s=160, color="black", zorder=2)
+                axes.scatter(unit * measured.values, [row] * len(measured.values), s=14, color="tab:blue", alpha=0.7,
+                             zorder=3)
         left.set_yticks(range(len(ranked)), [name for name, _ in ranked])
         left.set_ylim(len(ranked) - 0.5, -0.5)
         right.tick_params(axis="y", labelleft=False)
@@ -111,8 +128,3 @@ def plot_comparison(systems: Mapping[str, System], title: str, path: str | Path)
         right.set_xlabel("minDCF; lines: 95% intervals over speakers")
         for axes in (left, right):
             axes.grid(axis="x", alpha=0.3)
-
-
-def _sd(values: np.ndarray) -> float:
-    """Standard deviation of a sample; 0 of a single value."""
-    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
