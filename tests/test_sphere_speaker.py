@@ -52,10 +52,15 @@ def make(margin, margin_on, seed=0, dtype=torch.float64, **settings):
     return loss, torch.randn(6, 5, dtype=dtype) * 3, torch.tensor([0, 1, 2, 3, 6, 6])
 
 
-@pytest.fixture(params=[1, 13, 1 << 19], ids="blocks of {} scores".format, autouse=True)
+@pytest.fixture(params=[(1, 1), (13, 8), (1 << 19, 1), (1 << 19, 8)], ids="blocks, many {}".format, autouse=True)
 def block(request, monkeypatch):
-    """Each test runs with a speaker a block, with blocks that end within the speakers, and with a single block."""
-    monkeypatch.setitem(sphere_speaker_module._BLOCK_SCORES, "cpu", request.param)
+    """Each test runs with a speaker a block, with blocks that end within the speakers, and with a single block.
+
+    Hard negatives are taken pair by pair, or, where they are many, in blocks.
+    """
+    block_scores, many = request.param
+    monkeypatch.setitem(sphere_speaker_module._BLOCK_SCORES, "cpu", block_scores)
+    monkeypatch.setattr(sphere_speaker_module, "_MANY", many)
 
 
 def test_margin_c_equals_the_value_worked_out_by_hand():
@@ -279,6 +284,13 @@ def test_a_loss_kept_in_half_precision_still_computes_in_float32(dtype):
     value.backward()
     assert value.dtype == torch.float32 and value.isfinite()
     assert loss.weight.grad.dtype == dtype and loss.weight.grad.isfinite().all()
+
+
+def test_embeddings_may_be_more_precise_than_the_weights():
+    loss, emb, spk = make("C", "both", dtype=torch.float32)
+    double = emb.double().requires_grad_()
+    loss(double, spk).backward()
+    assert double.grad.dtype == torch.float64 and double.grad.any()
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -18,6 +18,7 @@ from pyspk.world import World
 MARGINS = ("A", "C", "M")
 _BLOCK_SCORES = {"cpu": 1 << 20}        # scores (B, n) held at a time: 4 MiB, so that all stays in the cache
 _BLOCK_SCORES_ELSEWHERE = 1 << 25       # a GPU wants few large steps: 128 MiB
+_MANY = 50                              # hard negatives are many when they are 1 in so many speakers or more
 
 _Entries = tuple[Tensor, Tensor]        # (rows, columns) of a matrix
 
@@ -52,9 +53,10 @@ class SphereSpeaker(nn.Module):
 
     Sources: the ideas, Ji et al. 2025 (PLOS ONE, 10.1371/journal.pone.0320256), of which only the abstract could be
     read; the formulas, Wen et al. 2022 (SphereFace2, ICLR, arXiv 2108.01513, eqs. 3 to 8) and Han et al. 2023 (arXiv
-    2307.08205). Of the two public variants this is neither: the loss is neither divided by r nor multiplied by a
-    weight, the gradient flows through the margin, A and M margin the positive only unless margin_on="both", b starts in
-    closed form, and softplus does not overflow.
+    2307.08205). Of the two public variants this is neither. Unlike that for faces, it is neither divided by r nor
+    multiplied by a weight, and the gradient flows through the margin; like it, A and M margin the positive only unless
+    margin_on="both". Unlike that for speakers, whose A margins both sides, b starts in closed form, the angles are held
+    within 0 and pi, and softplus does not overflow.
 
     No question depends on another, so the speakers are taken a block at a time, the block's loss and slopes together,
     and its (B, n) scores are forgotten: memory above weights and their gradient does not grow with N.
@@ -199,15 +201,17 @@ class SphereSpeaker(nn.Module):
         here = ((spk >= 0) & (spk < len(weight))).nonzero().squeeze(1)
         pull, pull_b, pull_cos = self._positive(unit[here], weight[spk[here]].to(unit.dtype), b)   # (len(here),) each
         pull_cos = unit.new_zeros(len(unit)).index_copy_(0, here, pull_cos)                        # (B,)
-        pairs = self._all_pairs if self.n_negatives == self.n_spk - 1 else self._hard_pairs
-        push, push_b, slope_unit, slope_weight = pairs(unit, weight, b, spk, pull_cos)
+        hardest = self._hardest(unit, weight, spk) if self.n_negatives < self.n_spk - 1 else None
+        pairs = self._all_pairs if hardest is None or _MANY * self.n_negatives >= self.n_spk else self._hard_pairs
+        push, push_b, slope_unit, slope_weight = pairs(unit, weight, b, spk, pull_cos, hardest)
         return torch.stack([pull.sum(), push, pull_b.sum() + push_b]) / len(unit), slope_unit, slope_weight
 
-    def _all_pairs(self, unit: Tensor, weight: Tensor, b: Tensor, spk: Tensor,
-                   pull_cos: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _all_pairs(self, unit: Tensor, weight: Tensor, b: Tensor, spk: Tensor, pull_cos: Tensor,
+                   hardest: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(the negatives' part of the loss (), its slope in b (), summed over the batch; slopes in unit, in weight).
 
-        Arguments as those of _sums; pull_cos (B,): the positives' slopes in cos th_y, which the last two include.
+        Arguments as those of _sums; pull_cos (B,): the positives' slopes in cos th_y, which the last two include;
+        hardest (B, k): the negatives that count, as _hardest gives them, None for all.
         """
         push, push_b = unit.new_zeros(()), unit.new_zeros(())
         slope_unit, slope_weight = torch.zeros_like(unit), torch.empty_like(weight, dtype=unit.dtype)
@@ -215,8 +219,11 @@ class SphereSpeaker(nn.Module):
             axes = weight[block].to(unit.dtype)                            # (n, D), of any length
             per_axis = one_over(torch.linalg.vector_norm(axes, dim=1))     # (n,)
             cos = (unit @ axes.T).mul_(per_axis)                           # (B, n)
-            own = _entries(spk, block)
-            added, added_b, slope_cos = self._negatives(cos, b, own)
+            left_out = own = _entries(spk[:, None], block)
+            if hardest is not None:
+                left_out = torch.ones_like(cos, dtype=torch.bool)
+                left_out[_entries(hardest, block)] = False
+            added, added_b, slope_cos = self._negatives(cos, b, left_out)
             push += added
             push_b += added_b
             slope_cos[own] = pull_cos[own[0]]
@@ -227,10 +234,10 @@ class SphereSpeaker(nn.Module):
             slope_axes.addcmul_(axes, along[:, None], value=-1)
         return push, push_b, slope_unit, slope_weight
 
-    def _hard_pairs(self, unit: Tensor, weight: Tensor, b: Tensor, spk: Tensor,
-                    pull_cos: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What _all_pairs gives, of the hardest negatives alone: a pair at a time, as they are few."""
-        who = torch.cat([spk[:, None], self._hardest(unit, weight, spk)], dim=1)           # (B, 1 + k), one's own first
+    def _hard_pairs(self, unit: Tensor, weight: Tensor, b: Tensor, spk: Tensor, pull_cos: Tensor,
+                    hardest: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What _all_pairs gives, pair by pair, without the product of all: faster where those that count are few."""
+        who = torch.cat([spk[:, None], hardest], dim=1)                    # (B, 1 + k), one's own first
         left_out = (who < 0) | (who >= len(weight))
         who = who.masked_fill(left_out, 0)
         left_out[:, 0] = True
@@ -286,7 +293,7 @@ class SphereSpeaker(nn.Module):
         for block in self._blocks(len(weight), len(unit), unit.device):
             axes = weight[block].to(unit.dtype)
             cos = (unit @ axes.T).mul_(one_over(torch.linalg.vector_norm(axes, dim=1)))
-            cos[_entries(spk, block)] = -math.inf
+            cos[_entries(spk[:, None], block)] = -math.inf
             here = torch.arange(block.start, block.stop, device=unit.device).expand_as(cos)
             best, order = torch.cat([best, cos], 1).topk(self.n_negatives)
             which = torch.cat([which, here], 1).gather(1, order)
@@ -325,16 +332,14 @@ class _BlockedLoss(torch.autograd.Function):
 
 def _within(slope: Tensor, dtype: torch.dtype) -> Tensor:
     """The slope in dtype, held to its largest number: that of a short vector can exceed it in float16."""
-    if slope.dtype == dtype:
-        return slope
     most = torch.finfo(dtype).max
-    return slope.clamp_(-most, most).to(dtype)
+    return slope.clamp_(-most, most).to(dtype) if most < torch.finfo(slope.dtype).max else slope.to(dtype)
 
 
 def _entries(spk: Tensor, block: slice) -> _Entries:
-    """(rows, columns within `block`) of the speakers in spk (B,) that belong to it."""
-    rows, = ((spk >= block.start) & (spk < block.stop)).nonzero(as_tuple=True)
-    return rows, spk[rows] - block.start
+    """(rows, columns within `block`) of the speakers in spk (B, k) that belong to it."""
+    rows, places = ((spk >= block.start) & (spk < block.stop)).nonzero(as_tuple=True)
+    return rows, spk[rows, places] - block.start
 
 
 def _check(n_spk: int, margin: str, m: float, r: float, t: float, lam: float, margin_on: str | None,
