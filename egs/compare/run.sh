@@ -89,9 +89,9 @@ write_cells() {
     done < "$grid"
   done > "$cells.tmp"
   [ -s "$cells.tmp" ] || stages_fail "$grid: no system in it"
-  twice=$(cut -d ' ' -f 1 "$cells.tmp" | sort | uniq -d | head -n 1)
+  twice=$(awk 'seen[$1]++ {print $1; exit}' "$cells.tmp")
   [ -z "$twice" ] || stages_fail "$grid: \"${twice%/*}\" comes twice; give each system a name of its own"
-  grep -q "^${reference//./\\.}/" "$cells.tmp" || [ "$stop_stage" -lt 4 ] ||
+  awk -F / -v name="$reference" '$1 == name {found = 1} END {exit !found}' "$cells.tmp" || [ "$stop_stage" -lt 4 ] ||
     stages_fail "$grid: no system is called \"$reference\"; name the one to divide by with --reference"
   mv "$cells.tmp" "$cells"
 }
