@@ -3,7 +3,8 @@
 
 A step is forward and backward, gradients of embeddings and weights included, the optimizer's part not. All take turns
 in one process; the median of the turns counts. Memory is the peak of a process of its own above weights and gradient.
-With a checkout of the wespeaker toolkit, its SphereFace2 takes turns too: the same loss, of margin A on both sides.
+With a checkout of the wespeaker toolkit, its SphereFace2 takes turns too: the same loss, with margin C and with A on
+both sides.
 
     PYTHONPATH=. tests/bench/losses.py [--wespeaker DIR]
 """
