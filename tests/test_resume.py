@@ -3,7 +3,6 @@
 import fcntl
 import json
 import logging
-import multiprocessing
 import os
 import random
 import re
@@ -12,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -211,14 +211,23 @@ def test_readers_of_data_end_with_a_training_that_is_killed(data, tmp_path):
                 time.sleep(0.05)
 
 
-def test_a_reader_of_data_that_dies_is_said(data, tmp_path, monkeypatch):
-    def kill_readers(_n):
-        for reader in multiprocessing.active_children():
-            os.kill(reader.pid, signal.SIGKILL)
-
-    before_step(monkeypatch, kill_readers)
-    with pytest.raises(UserError, match=r"a process that reads data died .*lower n_workers"):
-        train(data, tmp_path / "cut", replace(CONFIG, n_workers=1, n_epochs=20))
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the readers in /proc")
+def test_a_reader_of_data_that_dies_is_said(data, tmp_path):
+    (tmp_path / "a.toml").write_text(to_toml(replace(CONFIG, samples_per_epoch=10**6, n_workers=1,
+                                                     checkpoint_minutes=1e-9)))
+    command = ["train.py", "--config", tmp_path / "a.toml", "--device", "cpu", data.path, tmp_path / "cut"]
+    run = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "cut" / "last.pt").exists():      # in the middle of an epoch
+        assert run.poll() is None
+        time.sleep(0.01)
+    children = " ".join(path.read_text() for path in Path(f"/proc/{run.pid}/task").glob("*/children")).split()
+    readers = [int(pid) for pid in children if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert readers
+    for pid in readers:
+        os.kill(pid, signal.SIGKILL)
+    said = run.communicate(timeout=60)[1]
+    assert run.returncode == 1 and "Traceback" not in said, said
+    assert re.search(r"error: a process that reads data died .*lower n_workers", said.splitlines()[-1])
 
 
 def test_a_second_ctrl_c_does_not_wait(data, tmp_path, monkeypatch):
