@@ -24,7 +24,7 @@ def cos_of_sum(cos: Tensor, m: float) -> Tensor:
 def directions(rows: Tensor) -> tuple[Tensor, Tensor]:
     """(rows (B, D) scaled to length 1, or 0 where they have no direction; one over their lengths (B, 1)).
 
-    The first has its slope in rows: 0 where it is 0.
+    Automatic differentiation may go through both; where they are 0 their slope is 0.
     """
     largest = rows.detach().abs().amax(dim=1, keepdim=True).clamp_min(1.0)     # squares overflow long before numbers do
     length = torch.linalg.vector_norm(rows / largest, dim=1, keepdim=True)

@@ -16,7 +16,7 @@ from pyspk.losses.weights import first_weights
 from pyspk.world import World
 
 MARGINS = ("A", "C", "M")
-_BLOCK_SCORES = {"cpu": 1 << 20}        # scores (B, n) held at a time: 4 MiB, so that all stays in the cache
+_BLOCK_SCORES = {"cpu": 1 << 20}        # scores (B, n), or numbers of pairs (B, p, D), at a time: 4 MiB
 _BLOCK_SCORES_ELSEWHERE = 1 << 25       # a GPU wants few large steps: 128 MiB
 _MANY = 50                              # hard negatives are many when they are 1 in so many speakers or more
 
@@ -130,11 +130,11 @@ class SphereSpeaker(nn.Module):
         zero = torch.zeros((), dtype=torch.float64, device="cpu")      # also for a loss on "meta"
         p, q = self._positive_logit(zero, 0.0).item(), self._negative_logit(zero, 0.0).logit.item()
         k = (1 - self.lam) * self.n_negatives
-        excess, product = k - self.lam, math.log(4 * self.lam * k) + p - q                 # product: its logarithm
-        size = math.log(abs(excess)) if excess else -math.inf
-        total = np.logaddexp(size, np.logaddexp(2 * size, product) / 2)
+        excess, log_product = k - self.lam, math.log(4 * self.lam * k) + p - q
+        log_excess = math.log(abs(excess)) if excess else -math.inf
+        log_sum = np.logaddexp(log_excess, np.logaddexp(2 * log_excess, log_product) / 2)
         # For few speakers excess < 0 and the sum cancels; its conjugate does not.
-        return float(math.log(2 * self.lam) - q - (total if excess >= 0 else product - total))
+        return float(math.log(2 * self.lam) - q - (log_sum if excess >= 0 else log_product - log_sum))
 
     def _positive_logit(self, cos: Tensor, b: Tensor | float) -> Tensor:
         """s_y of cos th_y, of any shape."""
@@ -306,6 +306,7 @@ class SphereSpeaker(nn.Module):
 
     @staticmethod
     def _blocks(n: int, size: int, device: torch.device) -> Iterator[slice]:
+        """Cuts n things, of which each brings `size` numbers, into blocks that the device's cache or memory likes."""
         step = max(1, _BLOCK_SCORES.get(device.type, _BLOCK_SCORES_ELSEWHERE) // max(1, size))
         return (slice(start, min(start + step, n)) for start in range(0, n, step))
 

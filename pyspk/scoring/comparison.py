@@ -115,10 +115,10 @@ def plot_comparison(systems: Mapping[str, System], title: str, path: str | Path)
         left = figure.add_axes((0, 0, 0.48, 1))                      # "tight" adds the room that names and title need
         right = figure.add_axes((0.52, 0, 0.48, 1), sharey=left)
         for row, (_, system) in enumerate(ranked):
-            for axes, measured, unit in ((left, system.eer, 100), (right, system.min_dcf, 1)):
-                axes.plot(unit * np.array(measured.interval), [row, row], color="0.7", linewidth=1.5, zorder=1)
-                axes.scatter([unit * measured.mean], [row], marker="|", s=160, color="black", zorder=2)
-                axes.scatter(unit * measured.values, [row] * len(measured.values), s=14, color="tab:blue", alpha=0.7,
+            for axes, measured, scale in ((left, system.eer, 100), (right, system.min_dcf, 1)):
+                axes.plot(scale * np.array(measured.interval), [row, row], color="0.7", linewidth=1.5, zorder=1)
+                axes.scatter([scale * measured.mean], [row], marker="|", s=160, color="black", zorder=2)
+                axes.scatter(scale * measured.values, [row] * len(measured.values), s=14, color="tab:blue", alpha=0.7,
                              zorder=3)
         left.set_yticks(range(len(ranked)), [name for name, _ in ranked])
         left.set_ylim(len(ranked) - 0.5, -0.5)
