@@ -258,11 +258,13 @@ def test_a_task_that_cannot_write_its_log_says_so_and_fails(task, tmp_path, capf
 
 
 HEEDS = "trap 'echo heard; exit 99' USR1; echo ready; while :; do sleep 0.05; done"
+HEEDS_LATE = f"echo ready; sleep 2; {HEEDS}"      # as a program does that is still loading
 
 
 @pytest.mark.parametrize(("number", "words", "status"), [
     (signal.SIGUSR1, ["sleep", "2", "&&", "bash", "-c", "echo ready"], f"n 0 {int(signal.SIGUSR1)}\n"),
     (signal.SIGUSR1, ["bash", "-c", HEEDS, "|", "cat"], f"n 99 {int(signal.SIGUSR1)}\n"),
+    (signal.SIGUSR1, ["bash", "-c", HEEDS_LATE], f"n 99 {int(signal.SIGUSR1)}\n"),
     (signal.SIGTERM, ["bash", "-c", "echo ready; sleep 60"], f"n 143 {int(signal.SIGTERM)}\n"),
 ])
 def test_a_warning_reaches_who_heeds_it_and_an_order_all(task, tmp_path, number, words, status):

@@ -22,6 +22,7 @@ from pyspk.tables.atomic import not_through_links
 
 _WARNINGS = {signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU}      # of a limit that comes nearer
 _ORDERS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_OFFER_EVERY_S = 2.0      # a warning that nobody heeds yet; it means reading all of /proc
 
 
 def main() -> None:
@@ -66,26 +67,35 @@ def read_status(path: Path, name: str) -> tuple[int, int] | None:
 
 
 def _wait(job: Job, arrived: list[int]) -> int:
-    """The last of the signals that `arrived` until the job ended; each is handed on to it."""
-    told = 0
+    """The last of the signals that `arrived` until the job ended; each is handed on to it.
+
+    A warning that nobody in the job heeds yet, say a program that is still loading, is kept until somebody does.
+    """
+    told, kept, offer_at = 0, [], 0.0
     while (running := job.process.poll() is None) or arrived:      # what ended it may have come to it and to us
         while arrived:
-            told = arrived.pop(0)
-            if running:
-                _hand_on(job.process.pid, told)
+            told, offer_at = arrived.pop(0), 0.0
+            kept.append(told)
+        if running and kept and time.monotonic() >= offer_at:
+            kept = [number for number in kept if not _hand_on(job.process.pid, number)]
+            offer_at = time.monotonic() + _OFFER_EVERY_S
         time.sleep(POLL_S)
     return told
 
 
-def _hand_on(group: int, number: int) -> None:
-    """Send an order to all processes of the group; a warning, which would end the others, to those that heed it."""
+def _hand_on(group: int, number: int) -> bool:
+    """Whether a process of the group took the signal: an order goes to all, a warning, which would end the others, to
+    those that heed it."""
     if number in _ORDERS:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, number)
-        return
+        return True
+    taken = False
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError):
             in_group = int((folder / "stat").read_text().rpartition(")")[2].split()[2]) == group
             heeds = re.search(r"^SigCgt:\t(\w+)", (folder / "status").read_text(), re.MULTILINE)
             if in_group and heeds and int(heeds[1], 16) >> (number - 1) & 1:
                 os.kill(int(folder.name), number)
+                taken = True
+    return taken
