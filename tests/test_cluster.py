@@ -147,12 +147,14 @@ def test_tasks_cancelled_from_outside_are_told_in_seconds(engine, start, tmp_pat
     wait_until_nothing_mentions(tmp_path)
 
 
-def test_a_job_is_warned_of_its_time_limit_by_the_engine_itself(engine, run, tmp_path):
-    heeds = "trap 'echo warned; exit 99' USR1; while :; do sleep 0.2; done"
-    limit = ["--time", "1"] if engine.name == "Slurm" else ["-l", "s_rt=0:0:3,h_rt=0:1:0"]
-    said, seconds = run(*limit, "log/x.log", "bash", "-c", heeds, "|", "cat", code=99)
-    assert "log/x.log ended with code 99 (it asks to be started again)" in said and seconds < 50
-    assert body(tmp_path / "log/x.log") == ["warned"]
+def test_a_job_is_warned_of_its_time_limit_by_the_engine_itself(engine, start, tmp_path):
+    heeds = "trap 'echo warned; exit 99' USR1; echo here; while :; do sleep 0.2; done"
+    runner, log = start(*engine.time_limit, "log/x.log", "bash", "-c", heeds, "|", "cat"), tmp_path / "log/x.log"
+    wait_until(lambda: log.exists() and "\nhere\n" in log.read_text())
+    engine.let_the_limit_come(job_of(engine))
+    began = time.monotonic()
+    assert "log/x.log ended with code 99 (it asks to be started again)" in ended(runner, 99)
+    assert time.monotonic() - began < 45 and body(log) == ["here", "warned"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 2), (signal.SIGINT, 130)])

@@ -16,6 +16,7 @@ class Slurm:
     """What a user, an operator and fate do to a Slurm of one node."""
 
     name, runner, kaldis, script = "Slurm", "slurm.py", "slurm.pl", HERE / "slurm.sh"
+    time_limit = ("--time", "10")
 
     def is_up(self) -> bool:
         return answers("sinfo", "-h")
@@ -30,6 +31,14 @@ class Slurm:
     def warn(self, job: str) -> None:
         """What Slurm does some time before a job's time limit."""
         said("scancel", "--batch", "--signal=USR1", job)
+
+    def let_the_limit_come(self, job: str) -> None:
+        """Within 30 s, the time between its looks at the limits.
+
+        Had the job a minute from the first, a look in its first tenth of a second would send the only warning to
+        nobody.
+        """
+        said("scontrol", "update", f"jobid={job}", "timelimit=1")
 
     def drain(self) -> None:
         said("scontrol", "update", f"nodename={self._node()}", "state=drain", "reason=test")
@@ -52,6 +61,7 @@ class GridEngine:
     """What a user, an operator and fate do to a Grid Engine of one node."""
 
     name, runner, kaldis, script = "Grid Engine", "queue.py", "queue.pl", HERE / "gridengine.sh"
+    time_limit = ("-l", "s_rt=0:0:3,h_rt=0:1:0")
 
     def is_up(self) -> bool:
         return answers("qstat")
@@ -71,6 +81,9 @@ class GridEngine:
                 begun_by_it = Path("/proc", parent, "comm").read_text() == "sge_shepherd\n"
                 if begun_by_it and f"\0JOB_ID={job}\0".encode() in (folder / "environ").read_bytes():
                     os.kill(int(folder.name), signal.SIGUSR1)
+
+    def let_the_limit_come(self, job: str) -> None:
+        """The soft one does so by itself."""
 
     def drain(self) -> None:
         said("qmod", "-d", "*")
