@@ -84,8 +84,10 @@ def _wait(job: Job, arrived: list[int]) -> int:
 
 
 def _hand_on(group: int, number: int) -> bool:
-    """Whether a process of the group took the signal: an order goes to all, a warning, which would end the others, to
-    those that heed it."""
+    """Whether somebody took the signal.
+
+    An order goes to all processes of the group; a warning, which would end the others, to those that heed it.
+    """
     if number in _ORDERS:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, number)
