@@ -54,12 +54,17 @@ def run(command: click.Command, name: str | None = None) -> None:
     except click.ClickException as mistake:
         log.error("error: %s (see %s --help)", _one_line(mistake.format_message()), name)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # the reader went away: say no more
+        say_no_more()
     except UserError as mistake:
         log.error("error: %s", _one_line(str(mistake)))
     except OSError as fault:
         log.error("error: %s", _one_line(_of_system(fault)))
     sys.exit(1)
+
+
+def say_no_more() -> None:
+    """Lead stdout to nowhere: whoever read it went away, and what is left would be an error when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Finite(click.FloatRange):

@@ -163,6 +163,16 @@ def test_a_log_that_cannot_be_written_is_one_line(tmp_path):
     assert done.stderr == "run.py: error: file/x.log: this job cannot begin: file: File exists\n"
 
 
+@pytest.mark.parametrize("runner", ["run.py", "slurm.py", "queue.py"])
+def test_help_whose_reader_goes_away_early(runner):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, RUN_PY.with_name(runner), "--help"], stdout=writing, stderr=subprocess.PIPE,
+                          text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_help(tmp_path):
     done = run_py(tmp_path, "--help")
     assert done.returncode == 0 and "run.py [options] [JOB=1:N] LOG COMMAND ARGS..." in done.stdout

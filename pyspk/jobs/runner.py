@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pyspk.console import end_with_recipe
+from pyspk.console import end_with_recipe, say_no_more
 from pyspk.errors import START_AGAIN, UserError, first_few
 from pyspk.jobs.call import Call, parse_call
 from pyspk.jobs.logs import Failure, last_lines
@@ -25,7 +25,10 @@ def main(explanation: str, run: Callable[[Call], list[Failure]], ends: str, code
     """
     argv = sys.argv[1:]
     if argv[:1] in (["--help"], ["-h"]):
-        print(explanation)
+        try:
+            print(explanation, flush=True)
+        except BrokenPipeError:      # as "| head" does
+            say_no_more()
         return 0
     for number in codes:
         if signal.getsignal(number) is not signal.SIG_IGN:        # nohup and & mean what they say
